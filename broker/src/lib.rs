@@ -1,0 +1,1 @@
+//! The server: sockets, log thread, maintenance, topics, consumers, name server, admin.

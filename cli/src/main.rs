@@ -1,0 +1,3 @@
+//! The `escrow` binary: composes broker and client.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! A RocketMQ client: connection, producer, transactional producer, consumer.

@@ -1,0 +1,1 @@
+//! Every decision about half messages. Time comes in as an argument, effects go out as values.
