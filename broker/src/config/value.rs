@@ -1,0 +1,473 @@
+//! How the text of one setting becomes a typed value, and back.
+//!
+//! The same text form serves flags, environment and TOML strings. A bare number takes the setting's own
+//! [`Unit`], which is the unit of the Apache property of that name; a suffix ("6s", "1GiB") overrides it.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What a bare number means for a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// The value is no quantity: a name, an address, a choice.
+    Text,
+    /// A plain number of things.
+    Count,
+    /// Milliseconds.
+    Milliseconds,
+    /// Seconds.
+    Seconds,
+    /// Hours.
+    Hours,
+    /// Bytes.
+    Bytes,
+    /// Parts of a hundred.
+    Percent,
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unit::Text => "text",
+            Unit::Count => "count",
+            Unit::Milliseconds => "milliseconds",
+            Unit::Seconds => "seconds",
+            Unit::Hours => "hours",
+            Unit::Bytes => "bytes",
+            Unit::Percent => "percent",
+        })
+    }
+}
+
+/// A type that a setting may have.
+pub(super) trait Value: Sized {
+    /// Reads the text form; the error says what would have been right.
+    fn parse(text: &str, unit: Unit) -> Result<Self, String>;
+    /// The text form that [`Value::parse`] reads back as this value.
+    fn show(&self) -> String;
+}
+
+/// A number of bytes: "4194304", "4MiB", "1GiB".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+impl ByteSize {
+    /// `n` times 1024 bytes.
+    pub const fn kib(n: u64) -> ByteSize {
+        ByteSize(n << 10)
+    }
+
+    /// `n` times 1024 * 1024 bytes.
+    pub const fn mib(n: u64) -> ByteSize {
+        ByteSize(n << 20)
+    }
+
+    /// `n` times 1024 * 1024 * 1024 bytes.
+    pub const fn gib(n: u64) -> ByteSize {
+        ByteSize(n << 30)
+    }
+}
+
+/// When appended bytes are forced to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushDiskType {
+    /// Acknowledge after the write; the operating system decides when the disk gets it.
+    Async,
+    /// Acknowledge after the disk has it.
+    Sync,
+}
+
+/// What halfs and decisions wait for before they are acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionFlush {
+    /// The disk, whatever plain messages wait for.
+    Sync,
+    /// The same as plain messages.
+    Follow,
+}
+
+/// The delay levels: level 1 is the first. From one to eighteen of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DelayLevels(pub Vec<Duration>);
+
+/// The address that clients are told to connect to; without a port, the port that is listened on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advertised {
+    /// Where clients reach this broker.
+    pub ip: IpAddr,
+    /// The port clients use, when it is not the one listened on.
+    pub port: Option<u16>,
+}
+
+/// Hours of the day at which old segments are removed; empty means at any time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoursOfDay(pub Vec<u8>);
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Value for bool {
+    fn parse(text: &str, _: Unit) -> Result<bool, String> {
+        text.parse()
+            .map_err(|_| format!("`{text}` is neither true nor false"))
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for u32 {
+    fn parse(text: &str, _: Unit) -> Result<u32, String> {
+        text.parse()
+            .map_err(|_| format!("`{text}` is not a whole number from 0 to {}", u32::MAX))
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for String {
+    fn parse(text: &str, _: Unit) -> Result<String, String> {
+        Ok(text.to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Value for PathBuf {
+    fn parse(text: &str, _: Unit) -> Result<PathBuf, String> {
+        if text.is_empty() {
+            return Err("a path may not be empty".to_owned());
+        }
+        Ok(PathBuf::from(text))
+    }
+
+    fn show(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl Value for SocketAddr {
+    fn parse(text: &str, _: Unit) -> Result<SocketAddr, String> {
+        text.parse()
+            .map_err(|_| format!("`{text}` is not an address like 127.0.0.1:10911"))
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for Advertised {
+    fn parse(text: &str, _: Unit) -> Result<Advertised, String> {
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return Ok(Advertised { ip, port: None });
+        }
+        let address: SocketAddr = text
+            .parse()
+            .map_err(|_| format!("`{text}` is not an address like 10.0.0.5 or 10.0.0.5:10911"))?;
+        Ok(Advertised {
+            ip: address.ip(),
+            port: Some(address.port()),
+        })
+    }
+
+    fn show(&self) -> String {
+        match self.port {
+            Some(port) => SocketAddr::new(self.ip, port).to_string(),
+            None => self.ip.to_string(),
+        }
+    }
+}
+
+impl Value for Secret {
+    fn parse(text: &str, _: Unit) -> Result<Secret, String> {
+        Ok(Secret(text.to_owned()))
+    }
+
+    fn show(&self) -> String {
+        "(set)".to_owned()
+    }
+}
+
+impl<T: Value> Value for Option<T> {
+    fn parse(text: &str, unit: Unit) -> Result<Option<T>, String> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        T::parse(text, unit).map(Some)
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(String::new, Value::show)
+    }
+}
+
+impl Value for Duration {
+    fn parse(text: &str, unit: Unit) -> Result<Duration, String> {
+        let (number, suffix) = split_number(text);
+        let millis_each = match (suffix, unit) {
+            ("ms", _) | ("", Unit::Milliseconds) => 1,
+            ("s", _) | ("", Unit::Seconds) => 1_000,
+            ("m" | "min", _) => 60_000,
+            ("h", _) | ("", Unit::Hours) => 3_600_000,
+            ("d", _) => 86_400_000,
+            _ => {
+                return Err(format!(
+                    "`{text}` is not a duration like 500ms, 6s, 5m, 72h or 3d"
+                ));
+            }
+        };
+        let millis = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(millis_each));
+        millis
+            .map(Duration::from_millis)
+            .ok_or_else(|| format!("`{text}` is not a duration like 500ms, 6s, 5m, 72h or 3d"))
+    }
+
+    fn show(&self) -> String {
+        let millis = self.as_millis();
+        for (each, suffix) in [(3_600_000, "h"), (60_000, "m"), (1_000, "s")] {
+            if millis > 0 && millis.is_multiple_of(each) {
+                return format!("{}{suffix}", millis / each);
+            }
+        }
+        format!("{millis}ms")
+    }
+}
+
+impl Value for ByteSize {
+    fn parse(text: &str, _: Unit) -> Result<ByteSize, String> {
+        let (number, suffix) = split_number(text);
+        let shift = match suffix {
+            "" | "B" => 0,
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            "TiB" => 40,
+            _ => {
+                return Err(format!(
+                    "`{text}` is not a size like 4194304, 64KiB, 4MiB or 1GiB"
+                ));
+            }
+        };
+        let bytes = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(1 << shift));
+        bytes
+            .map(ByteSize)
+            .ok_or_else(|| format!("`{text}` is not a size like 4194304, 64KiB, 4MiB or 1GiB"))
+    }
+
+    fn show(&self) -> String {
+        for (shift, suffix) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
+            if self.0 > 0 && self.0.is_multiple_of(1 << shift) {
+                return format!("{}{suffix}", self.0 >> shift);
+            }
+        }
+        self.0.to_string()
+    }
+}
+
+impl Value for FlushDiskType {
+    /// Also takes the spelling of Apache's configuration files, `ASYNC_FLUSH` and `SYNC_FLUSH`.
+    fn parse(text: &str, _: Unit) -> Result<FlushDiskType, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "async" | "async_flush" => Ok(FlushDiskType::Async),
+            "sync" | "sync_flush" => Ok(FlushDiskType::Sync),
+            _ => Err(format!("`{text}` is neither async nor sync")),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            FlushDiskType::Async => "async".to_owned(),
+            FlushDiskType::Sync => "sync".to_owned(),
+        }
+    }
+}
+
+impl Value for TransactionFlush {
+    fn parse(text: &str, _: Unit) -> Result<TransactionFlush, String> {
+        match text {
+            "sync" => Ok(TransactionFlush::Sync),
+            "follow" => Ok(TransactionFlush::Follow),
+            _ => Err(format!("`{text}` is neither sync nor follow")),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            TransactionFlush::Sync => "sync".to_owned(),
+            TransactionFlush::Follow => "follow".to_owned(),
+        }
+    }
+}
+
+impl Value for DelayLevels {
+    fn parse(text: &str, _: Unit) -> Result<DelayLevels, String> {
+        let levels: Result<Vec<Duration>, String> = text
+            .split_whitespace()
+            .map(|level| Duration::parse(level, Unit::Text))
+            .collect();
+        let levels = levels?;
+        // The schedule topic has eighteen queues, one per level, in Apache as here.
+        if levels.is_empty() || levels.len() > 18 {
+            return Err(format!(
+                "from 1 to 18 delay levels are possible, not {}",
+                levels.len()
+            ));
+        }
+        Ok(DelayLevels(levels))
+    }
+
+    fn show(&self) -> String {
+        self.0.iter().map(Value::show).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Value for HoursOfDay {
+    /// Hours in Apache's form: "04" or "04;16".
+    fn parse(text: &str, _: Unit) -> Result<HoursOfDay, String> {
+        let hour = |part: &str| match part.trim().parse::<u8>() {
+            Ok(hour) if hour < 24 => Ok(hour),
+            _ => Err(format!(
+                "`{text}` is not a list of hours of the day like 04 or 04;16"
+            )),
+        };
+        text.split(';')
+            .filter(|part| !part.trim().is_empty())
+            .map(hour)
+            .collect::<Result<_, _>>()
+            .map(HoursOfDay)
+    }
+
+    fn show(&self) -> String {
+        self.0
+            .iter()
+            .map(|hour| format!("{hour:02}"))
+            .collect::<Vec<_>>()
+            .join(";")
+    }
+}
+
+/// Splits "64KiB" into "64" and "KiB".
+fn split_number(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    (number, suffix.trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn round_trip<T: Value + PartialEq + fmt::Debug>(text: &str, unit: Unit, value: T) {
+        assert_eq!(T::parse(text, unit).as_ref(), Ok(&value));
+        assert_eq!(T::parse(&value.show(), unit), Ok(value));
+    }
+
+    #[test]
+    fn durations_take_a_suffix_or_the_unit_of_the_setting() {
+        round_trip("6s", Unit::Milliseconds, Duration::from_secs(6));
+        round_trip("6000", Unit::Milliseconds, Duration::from_secs(6));
+        round_trip("72", Unit::Hours, Duration::from_secs(72 * 3600));
+        round_trip("3d", Unit::Hours, Duration::from_secs(3 * 86_400));
+        round_trip("0", Unit::Seconds, Duration::ZERO);
+        round_trip("1500ms", Unit::Seconds, Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn absurd_quantities_are_refused_with_an_example() {
+        for text in ["", "s", "-1s", "1.5h", "9999999999999999999d", "5 weeks"] {
+            let error = Duration::parse(text, Unit::Text).unwrap_err();
+            assert!(error.contains("72h"), "{error}");
+        }
+        for text in ["", "GiB", "-1", "1GB", "99999999999TiB"] {
+            let error = ByteSize::parse(text, Unit::Bytes).unwrap_err();
+            assert!(error.contains("1GiB"), "{error}");
+        }
+    }
+
+    #[test]
+    fn sizes_take_binary_suffixes() {
+        round_trip("1GiB", Unit::Bytes, ByteSize::gib(1));
+        round_trip("4194304", Unit::Bytes, ByteSize::mib(4));
+        round_trip("64 KiB", Unit::Bytes, ByteSize::kib(64));
+        round_trip("1000", Unit::Bytes, ByteSize(1000));
+    }
+
+    #[test]
+    fn flush_type_also_reads_apache_spelling() {
+        round_trip("SYNC_FLUSH", Unit::Text, FlushDiskType::Sync);
+        round_trip("async", Unit::Text, FlushDiskType::Async);
+        assert!(FlushDiskType::parse("later", Unit::Text).is_err());
+    }
+
+    #[test]
+    fn delay_levels_are_a_list_of_at_most_eighteen() {
+        round_trip(
+            "1s 5m 2h",
+            Unit::Text,
+            DelayLevels(vec![
+                Duration::from_secs(1),
+                Duration::from_secs(300),
+                Duration::from_secs(7200),
+            ]),
+        );
+        assert!(DelayLevels::parse("", Unit::Text).is_err());
+        assert!(DelayLevels::parse(&"1s ".repeat(19), Unit::Text).is_err());
+        assert!(
+            DelayLevels::parse("1s 5", Unit::Text).is_err(),
+            "a level names its unit"
+        );
+    }
+
+    #[test]
+    fn an_advertised_address_may_leave_the_port_to_the_listener() {
+        round_trip(
+            "10.0.0.5",
+            Unit::Text,
+            Advertised {
+                ip: [10, 0, 0, 5].into(),
+                port: None,
+            },
+        );
+        round_trip(
+            "10.0.0.5:99",
+            Unit::Text,
+            Advertised {
+                ip: [10, 0, 0, 5].into(),
+                port: Some(99),
+            },
+        );
+        assert!(Advertised::parse("broker.example.org", Unit::Text).is_err());
+    }
+
+    #[test]
+    fn hours_of_the_day_end_at_23() {
+        round_trip("04;16", Unit::Text, HoursOfDay(vec![4, 16]));
+        round_trip("", Unit::Text, HoursOfDay(vec![]));
+        assert!(HoursOfDay::parse("24", Unit::Text).is_err());
+    }
+}
