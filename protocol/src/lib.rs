@@ -25,9 +25,12 @@
     )
 )]
 
+pub mod batch;
 pub mod code;
 pub mod ids;
+pub mod message;
 pub mod names;
+pub mod properties;
 pub mod read;
 pub mod sysflag;
 pub mod transaction;
