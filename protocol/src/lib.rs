@@ -27,6 +27,7 @@
 
 pub mod batch;
 pub mod code;
+pub mod frame;
 pub mod ids;
 pub mod message;
 pub mod names;
