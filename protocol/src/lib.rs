@@ -28,6 +28,7 @@
 pub mod batch;
 pub mod code;
 pub mod frame;
+pub mod header;
 pub mod ids;
 pub mod message;
 pub mod names;
