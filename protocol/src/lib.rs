@@ -26,6 +26,7 @@
 )]
 
 pub mod batch;
+pub mod body;
 pub mod code;
 pub mod frame;
 pub mod header;
