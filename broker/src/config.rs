@@ -12,6 +12,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use escrow_protocol::names;
+
 use value::Value;
 pub use value::{
     Advertised, ByteSize, DelayLevels, FlushDiskType, HoursOfDay, Secret, TransactionFlush, Unit,
@@ -151,12 +153,6 @@ settings! {
     transaction_check_max: Option<u32> = None, "transactionCheckMax", Count, "not set: 15 answered checks and at least 1h";
 }
 
-/// Broker and cluster names are topic names too, so the rules of those hold.
-fn is_name(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "%|_-".contains(c);
-    (1..=100).contains(&name.len()) && name.chars().all(allowed)
-}
-
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
@@ -223,16 +219,16 @@ impl Settings {
         self.check_addresses(&mut require);
         self.check_sizes(&mut require);
         require(
-            is_name(&self.broker_name),
+            names::validate_topic(&self.broker_name).is_ok(),
             format_args!(
-                "brokerName: `{}` may hold only %|a-zA-Z0-9_- and at most 100 characters",
+                "brokerName: `{}` may hold only %|a-zA-Z0-9_- and at most 127 characters",
                 self.broker_name
             ),
         );
         require(
-            is_name(&self.broker_cluster_name),
+            names::validate_topic(&self.broker_cluster_name).is_ok(),
             format_args!(
-                "brokerClusterName: `{}` may hold only %|a-zA-Z0-9_- and at most 100 characters",
+                "brokerClusterName: `{}` may hold only %|a-zA-Z0-9_- and at most 127 characters",
                 self.broker_cluster_name
             ),
         );

@@ -5,19 +5,11 @@
 
 use std::collections::HashMap;
 
+use escrow_protocol::body::MessageQueue;
 use parking_lot::Mutex;
 
 /// How long a lock outlives its last confirmation; the value of Apache's `rebalance.lockMaxLiveTime`.
 const LOCK_LIFE_MS: u64 = 60_000;
-
-/// One message queue as the lock requests name it. The broker name is kept: it is part of the identity that
-/// clients compare in the answer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct LockedQueue {
-    pub(crate) topic: String,
-    pub(crate) broker_name: String,
-    pub(crate) queue_id: i32,
-}
 
 #[derive(Debug)]
 struct Lock {
@@ -34,7 +26,7 @@ impl Lock {
 /// All queue locks, by consumer group. Times are milliseconds of the monotonic clock.
 #[derive(Debug, Default)]
 pub(crate) struct QueueLocks {
-    groups: Mutex<HashMap<String, HashMap<LockedQueue, Lock>>>,
+    groups: Mutex<HashMap<String, HashMap<MessageQueue, Lock>>>,
 }
 
 impl QueueLocks {
@@ -44,8 +36,8 @@ impl QueueLocks {
         now_ms: u64,
         group: &str,
         client_id: &str,
-        queues: Vec<LockedQueue>,
-    ) -> Vec<LockedQueue> {
+        queues: Vec<MessageQueue>,
+    ) -> Vec<MessageQueue> {
         let mut groups = self.groups.lock();
         let locks = groups.entry(group.to_owned()).or_default();
         let mut granted = Vec::with_capacity(queues.len());
@@ -68,7 +60,7 @@ impl QueueLocks {
     }
 
     /// Releases those of the queues that this client holds; the locks of others stay.
-    pub(crate) fn unlock(&self, group: &str, client_id: &str, queues: &[LockedQueue]) {
+    pub(crate) fn unlock(&self, group: &str, client_id: &str, queues: &[MessageQueue]) {
         let mut groups = self.groups.lock();
         let Some(locks) = groups.get_mut(group) else {
             return;
@@ -88,7 +80,7 @@ impl QueueLocks {
 
     /// Whether any member of the group holds a live lock: then the group consumes in order, and what it sends
     /// to its retry topic goes to the dead-letter topic instead.
-    pub(crate) fn held_by_group(&self, now_ms: u64, group: &str) -> bool {
+    pub(crate) fn is_held(&self, now_ms: u64, group: &str) -> bool {
         self.groups
             .lock()
             .get(group)
@@ -108,8 +100,8 @@ impl QueueLocks {
 mod tests {
     use super::*;
 
-    fn queue(queue_id: i32) -> LockedQueue {
-        LockedQueue {
+    fn queue(queue_id: i32) -> MessageQueue {
+        MessageQueue {
             topic: "orders".into(),
             broker_name: "broker-a".into(),
             queue_id,
@@ -148,19 +140,19 @@ mod tests {
         let locks = QueueLocks::default();
         locks.lock(0, "g", "one", vec![queue(0)]);
         locks.unlock("g", "two", &[queue(0)]);
-        assert!(locks.held_by_group(1, "g"));
+        assert!(locks.is_held(1, "g"));
         locks.unlock("g", "one", &[queue(0), queue(7)]);
-        assert!(!locks.held_by_group(1, "g"));
+        assert!(!locks.is_held(1, "g"));
         locks.unlock("nobody", "one", &[queue(0)]);
     }
 
     #[test]
     fn a_group_consumes_in_order_while_a_lock_lives() {
         let locks = QueueLocks::default();
-        assert!(!locks.held_by_group(0, "g"));
+        assert!(!locks.is_held(0, "g"));
         locks.lock(0, "g", "one", vec![queue(0)]);
-        assert!(locks.held_by_group(60_000, "g"));
-        assert!(!locks.held_by_group(60_001, "g"));
+        assert!(locks.is_held(60_000, "g"));
+        assert!(!locks.is_held(60_001, "g"));
         locks.expire(60_001);
         assert!(locks.groups.lock().is_empty());
     }
