@@ -14,7 +14,6 @@
 
 use bytes::BufMut;
 
-use crate::properties::PROPERTIES_BYTES_MAX;
 use crate::read::{DecodeError, Reader};
 
 /// Bytes of a record besides body and properties.
@@ -112,7 +111,6 @@ pub fn encode(message: &BatchMessage<'_>, dst: &mut impl BufMut) -> Result<(), B
     let total = i32::try_from(total).map_err(|_| too_long("body", message.body.len()))?;
     let properties_len = i16::try_from(message.properties.len())
         .map_err(|_| too_long("properties", message.properties.len()))?;
-    debug_assert!(message.properties.len() <= PROPERTIES_BYTES_MAX);
     dst.put_i32(total);
     dst.put_i32(0);
     dst.put_i32(0);
@@ -122,4 +120,115 @@ pub fn encode(message: &BatchMessage<'_>, dst: &mut impl BufMut) -> Result<(), B
     dst.put_i16(properties_len);
     dst.put_slice(message.properties.as_bytes());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: BatchMessage<'_> = BatchMessage {
+        flag: 7,
+        body: b"hi",
+        properties: "a\u{1}b\u{2}",
+    };
+
+    fn encoded(messages: &[BatchMessage<'_>]) -> Vec<u8> {
+        let mut body = Vec::new();
+        for message in messages {
+            encode(message, &mut body).unwrap();
+        }
+        body
+    }
+
+    #[test]
+    fn a_record_has_the_known_bytes() {
+        let golden = [
+            &[0, 0, 0, 28][..],
+            &[0, 0, 0, 0],
+            &[0, 0, 0, 0],
+            &[0, 0, 0, 7],
+            &[0, 0, 0, 2],
+            b"hi",
+            &[0, 4],
+            b"a\x01b\x02",
+        ];
+        assert_eq!(encoded(&[ONE]), golden.concat());
+    }
+
+    #[test]
+    fn messages_follow_each_other() {
+        let two = BatchMessage {
+            flag: 0,
+            body: b"",
+            properties: "",
+        };
+        let body = encoded(&[ONE, two, ONE]);
+        let decoded: Result<Vec<_>, _> = decode(&body).collect();
+        assert_eq!(decoded, Ok(vec![ONE, two, ONE]));
+        assert_eq!(decode(b"").count(), 0);
+    }
+
+    #[test]
+    fn a_cut_anywhere_ends_in_one_error() {
+        let body = encoded(&[ONE, ONE]);
+        for cut in 1..body.len() {
+            let decoded: Vec<_> = decode(&body[..cut]).collect();
+            let whole = cut / (body.len() / 2);
+            assert!(decoded[..whole].iter().all(Result::is_ok), "cut at {cut}");
+            let expected = whole + usize::from(cut % (body.len() / 2) != 0);
+            assert_eq!(decoded.len(), expected, "cut at {cut}");
+            assert!(
+                decoded.get(whole).is_none_or(Result::is_err),
+                "cut at {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn lying_lengths_are_refused() {
+        let wrong = |at: usize, bytes: &[u8]| {
+            let mut body = encoded(&[ONE]);
+            body[at..at + bytes.len()].copy_from_slice(bytes);
+            decode(&body).next().unwrap().unwrap_err()
+        };
+        assert_eq!(
+            wrong(0, &[0, 0, 0, 27]),
+            BatchError::SizeMismatch { said: 27, has: 28 }
+        );
+        assert_eq!(
+            wrong(0, &[0xFF; 4]),
+            BatchError::SizeMismatch { said: -1, has: 28 }
+        );
+        assert_eq!(
+            wrong(16, &[0xFF; 4]),
+            BatchError::NegativeLength("body length")
+        );
+        assert!(matches!(
+            wrong(16, &[0x7F, 0xFF, 0xFF, 0xFF]),
+            BatchError::Short(_)
+        ));
+        assert_eq!(
+            wrong(22, &[0xFF; 2]),
+            BatchError::NegativeLength("properties length")
+        );
+        assert_eq!(wrong(24, &[0xFF]), BatchError::NotUtf8);
+    }
+
+    #[test]
+    fn properties_longer_than_their_length_field_are_refused() {
+        let properties = "p".repeat(32_768);
+        let message = BatchMessage {
+            properties: &properties,
+            ..ONE
+        };
+        let mut body = Vec::new();
+        assert!(matches!(
+            encode(&message, &mut body),
+            Err(BatchError::TooLong {
+                what: "properties",
+                ..
+            })
+        ));
+        assert!(body.is_empty());
+    }
 }

@@ -52,6 +52,11 @@ pub mod language {
         "PHP", "OMS", "RUST", "NODE_JS",
     ];
 
+    /// True for an ordinal that has a name.
+    pub(super) fn is_known(ordinal: u8) -> bool {
+        usize::from(ordinal) < NAMES.len()
+    }
+
     /// The name of an ordinal; unknown ones are `OTHER`.
     pub fn name(ordinal: u8) -> &'static str {
         NAMES.get(usize::from(ordinal)).copied().unwrap_or("OTHER")

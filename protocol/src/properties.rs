@@ -145,3 +145,73 @@ pub fn set(text: &mut String, name: &str, value: &str) {
     remove(text, name);
     append(text, name, value);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &[(&str, &str)]) {
+        assert_eq!(
+            Properties(text).iter().collect::<Vec<_>>(),
+            expected,
+            "{text:?}"
+        );
+    }
+
+    #[test]
+    fn reading_is_as_tolerant_as_apache() {
+        check("", &[]);
+        check("a\u{1}1\u{2}b\u{1}2\u{2}", &[("a", "1"), ("b", "2")]);
+        check("a\u{1}1\u{2}b\u{1}2", &[("a", "1"), ("b", "2")]);
+        check("a\u{1}\u{2}\u{1}2\u{2}bc\u{2}d\u{1}4\u{2}", &[("d", "4")]);
+        check("long name\u{1}\u{2}", &[]);
+        check("a\u{1}1\u{1}2\u{2}", &[("a", "1\u{1}2")]);
+        check("\u{2}\u{2}a\u{1}1\u{2}", &[("a", "1")]);
+    }
+
+    #[test]
+    fn the_later_of_two_values_counts() {
+        let properties = Properties("a\u{1}1\u{2}b\u{1}x\u{2}a\u{1}2\u{2}");
+        assert_eq!(properties.get("a"), Some("2"));
+        assert_eq!(properties.get("c"), None);
+    }
+
+    #[test]
+    fn flags_and_keys_are_found() {
+        let properties = Properties("TRAN_MSG\u{1}True\u{2}KEYS\u{1} one  two \u{2}");
+        assert!(properties.is_true(name::TRAN_MSG));
+        assert!(!properties.is_true(name::WAIT));
+        assert_eq!(properties.keys().collect::<Vec<_>>(), ["one", "two"]);
+        assert_eq!(Properties("").keys().count(), 0);
+    }
+
+    #[test]
+    fn setting_replaces_and_removing_removes_every_copy() {
+        let mut builder = PropertiesBuilder::from_text("a\u{1}1\u{2}b\u{1}2\u{2}a\u{1}3");
+        builder.set("b", "4").unwrap();
+        assert_eq!(builder.as_properties().get("b"), Some("4"));
+        builder.remove("a");
+        assert_eq!(builder.finish(), "b\u{1}4\u{2}");
+    }
+
+    #[test]
+    fn an_open_last_entry_is_closed_before_the_next() {
+        let mut text = "a\u{1}1".to_owned();
+        append(&mut text, "b", "2");
+        assert_eq!(text, "a\u{1}1\u{2}b\u{1}2\u{2}");
+    }
+
+    #[test]
+    fn separators_cannot_be_smuggled_in() {
+        let mut builder = PropertiesBuilder::new();
+        for (name, value) in [
+            ("a", "1\u{2}TRAN_MSG\u{1}true"),
+            ("a\u{1}b", "1"),
+            ("", "1"),
+            ("a", ""),
+        ] {
+            assert!(builder.set(name, value).is_err(), "{name:?} {value:?}");
+        }
+        assert_eq!(builder.finish(), "");
+    }
+}

@@ -152,7 +152,11 @@ impl<'a> Scanner<'a> {
     fn language(&mut self, into: &mut u8) -> Result<(), FrameError> {
         *into = match self.value()? {
             Value::Text(name) => language::ordinal(&name),
-            Value::Raw(ordinal) => ordinal.parse().unwrap_or(language::OTHER),
+            Value::Raw(ordinal) => ordinal
+                .parse()
+                .ok()
+                .filter(|it| language::is_known(*it))
+                .unwrap_or(language::OTHER),
             Value::Null => language::OTHER,
         };
         Ok(())
@@ -208,16 +212,11 @@ impl<'a> Scanner<'a> {
         }
         match self.since(start) {
             "null" => Ok(Value::Null),
-            word if word.starts_with(|first: char| first.is_ascii_lowercase())
-                && word != "true"
-                && word != "false" =>
-            {
-                Err(JsonError {
-                    expected: "a value",
-                    offset: start,
-                })
-            }
-            raw => Ok(Value::Raw(raw)),
+            raw if is_scalar(raw) || raw.starts_with(['{', '[']) => Ok(Value::Raw(raw)),
+            _ => Err(JsonError {
+                expected: "a value",
+                offset: start,
+            }),
         }
     }
 
@@ -348,6 +347,11 @@ impl<'a> Scanner<'a> {
         self.at += 4;
         Ok(unit)
     }
+}
+
+fn is_scalar(word: &str) -> bool {
+    let number = || word.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    word == "true" || word == "false" || (number() && word.parse::<f64>().is_ok())
 }
 
 /// Appends the header.
