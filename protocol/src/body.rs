@@ -48,3 +48,6 @@ fn null_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
 ) -> Result<T, D::Error> {
     Option::deserialize(input).map(Option::unwrap_or_default)
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,3 +32,6 @@ pub use transaction::{CheckTransactionState, EndTransaction, ResumeCheck};
 
 #[cfg(doc)]
 use crate::frame::ExtFields;
+
+#[cfg(test)]
+mod tests;
