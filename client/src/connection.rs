@@ -1,0 +1,492 @@
+//! One TCP connection to one server, kept up: many requests at once, told apart by `opaque`.
+//!
+//! The first request dials; from then on a lost connection is dialled again with growing pauses, so that a
+//! broker can reach its producers (checks come from the broker). Frames that wait are written together.
+//! What the frames mean is the business of the callers and of the [`Inbound`] hook.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use escrow_protocol::frame::Frame;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::error::{Error, Result};
+
+/// Frames written by one system call at most.
+const WRITE_BATCH: usize = 256;
+/// Frames that may wait for the writer; a full queue makes callers wait.
+const WRITE_QUEUE: usize = 1024;
+/// First size of the read buffer; it grows to the frame at hand, never over the frame limit.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// Limits and times of one connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionSettings {
+    /// How long one attempt to connect may take. Default 3 s, as the Java client.
+    pub connect_timeout: Duration,
+    /// Pause after the first failed attempt; doubled up to [`Self::backoff_max`]. Default 50 ms.
+    pub backoff_min: Duration,
+    /// Longest pause between attempts. Default 5 s.
+    pub backoff_max: Duration,
+    /// Requests that may wait for a reply at once; more wait for room. Default 1024.
+    pub in_flight_max: usize,
+}
+
+impl Default for ConnectionSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(3),
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(5),
+            in_flight_max: 1024,
+        }
+    }
+}
+
+/// What the owner of a connection does with what the server starts.
+///
+/// Both are called on the connection's own task and must not block; longer work is spawned.
+pub trait Inbound: Send + Sync + 'static {
+    /// A connection stands, for the first time or again.
+    fn connected(&self, connection: &Connection);
+    /// The server sent a request.
+    fn request(&self, connection: &Connection, request: Frame);
+}
+
+/// An [`Inbound`] for connections on which the server never asks anything (name servers).
+#[derive(Debug)]
+pub struct IgnoreInbound;
+
+impl Inbound for IgnoreInbound {
+    fn connected(&self, _: &Connection) {}
+    fn request(&self, _: &Connection, _: Frame) {}
+}
+
+/// A handle to one kept-up connection; clones share it, the last one dropped closes it.
+#[derive(Clone)]
+pub struct Connection {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    address: String,
+    outgoing: mpsc::Sender<Outgoing>,
+    state: watch::Receiver<State>,
+    demand: Arc<Notify>,
+    room: Semaphore,
+    pending: Arc<Pending>,
+    opaque: AtomicI32,
+}
+
+enum Outgoing {
+    Frame(Frame),
+    /// Write what came before, then close for good.
+    Close,
+}
+
+#[derive(Clone)]
+enum State {
+    /// Not (or no longer) connected; `failures` counts attempts that failed so far.
+    Down {
+        failures: u64,
+        reason: Arc<str>,
+    },
+    Up,
+    Closed,
+}
+
+/// Requests that wait for a reply.
+#[derive(Default)]
+struct Pending {
+    waiters: Mutex<HashMap<i32, oneshot::Sender<Result<Frame>>>>,
+}
+
+impl Pending {
+    fn complete(&self, reply: Frame) {
+        let waiter = self.waiters.lock().remove(&reply.opaque);
+        match waiter {
+            // The caller may have given up in this very moment: then nobody wants the reply.
+            Some(waiter) => drop(waiter.send(Ok(reply))),
+            None => tracing::debug!(
+                opaque = reply.opaque,
+                code = reply.code,
+                "late reply dropped"
+            ),
+        }
+    }
+
+    fn fail(&self, frame: &Frame, error: Error) {
+        if frame.is_response() {
+            return;
+        }
+        if let Some(waiter) = self.waiters.lock().remove(&frame.opaque) {
+            drop(waiter.send(Err(error)));
+        }
+    }
+
+    fn fail_all(&self, address: &str) {
+        let waiters = std::mem::take(&mut *self.waiters.lock());
+        for waiter in waiters.into_values() {
+            let lost = Error::Lost {
+                address: address.to_owned(),
+            };
+            drop(waiter.send(Err(lost)));
+        }
+    }
+}
+
+/// Takes the waiter out again when the caller gives up first.
+struct Waiting<'a> {
+    pending: &'a Pending,
+    opaque: i32,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.pending.waiters.lock().remove(&self.opaque);
+    }
+}
+
+impl Connection {
+    /// A handle to `address`; dials at the first request. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn new(address: String, settings: ConnectionSettings, inbound: Arc<dyn Inbound>) -> Self {
+        let (outgoing, frames) = mpsc::channel(WRITE_QUEUE);
+        let (state_out, state) = watch::channel(State::Down {
+            failures: 0,
+            reason: Arc::from("not connected yet"),
+        });
+        let shared = Arc::new(Shared {
+            address: address.clone(),
+            outgoing,
+            state,
+            demand: Arc::new(Notify::new()),
+            room: Semaphore::new(settings.in_flight_max),
+            pending: Arc::new(Pending::default()),
+            opaque: AtomicI32::new(1),
+        });
+        let driver = Driver {
+            address,
+            settings,
+            inbound,
+            frames,
+            state: state_out,
+            pending: Arc::clone(&shared.pending),
+            handle: Arc::downgrade(&shared),
+        };
+        tokio::spawn(driver.run(Arc::clone(&shared.demand)));
+        Self { shared }
+    }
+
+    /// The server's address as given.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.shared.address
+    }
+
+    /// Sends `request` and waits for its reply, whatever its code.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] and [`Error::Busy`] when nothing was sent, [`Error::Lost`] and [`Error::Timeout`] when the
+    /// server may have acted.
+    pub async fn request(&self, mut request: Frame, within: Duration) -> Result<Frame> {
+        let shared = &*self.shared;
+        let deadline = Instant::now() + within;
+        self.ready(deadline).await?;
+        let _room = timeout_at(deadline, shared.room.acquire())
+            .await
+            .map_err(|_| self.busy(within))?
+            .map_err(|_| Error::Closed)?;
+        request.opaque = shared.opaque.fetch_add(1, Ordering::Relaxed);
+        let (waiter, reply) = oneshot::channel();
+        shared.pending.waiters.lock().insert(request.opaque, waiter);
+        let _waiting = Waiting {
+            pending: &shared.pending,
+            opaque: request.opaque,
+        };
+        self.enqueue(request, deadline, within).await?;
+        match timeout_at(deadline, reply).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(Error::Closed),
+            Err(_) => Err(Error::Timeout {
+                address: shared.address.clone(),
+                after: within,
+            }),
+        }
+    }
+
+    /// Sends `request` with the oneway bit: no reply will come, and none is waited for.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] or [`Error::Busy`] when it could not be handed to the connection. `Ok` does not mean that
+    /// the server has it.
+    pub async fn oneway(&self, mut request: Frame, within: Duration) -> Result<()> {
+        let deadline = Instant::now() + within;
+        self.ready(deadline).await?;
+        request.opaque = self.shared.opaque.fetch_add(1, Ordering::Relaxed);
+        self.enqueue(request.oneway(), deadline, within).await
+    }
+
+    /// Answers a request of the server. `reply` already carries the request's `opaque`.
+    pub(crate) fn reply(&self, reply: Frame) {
+        // A full queue means the server does not read: it cannot be waiting for this reply.
+        if self
+            .shared
+            .outgoing
+            .try_send(Outgoing::Frame(reply))
+            .is_err()
+        {
+            tracing::debug!(address = %self.shared.address, "reply dropped, connection busy or closed");
+        }
+    }
+
+    /// Writes what was handed over before and closes for good; returns when that is done.
+    pub async fn close(&self) {
+        let mut state = self.shared.state.clone();
+        self.shared.demand.notify_one();
+        if self.shared.outgoing.send(Outgoing::Close).await.is_err() {
+            return;
+        }
+        // An error means that the driver is gone, which is as closed as can be.
+        let _ = state.wait_for(|s| matches!(s, State::Closed)).await;
+    }
+
+    async fn enqueue(&self, frame: Frame, deadline: Instant, within: Duration) -> Result<()> {
+        timeout_at(deadline, self.shared.outgoing.send(Outgoing::Frame(frame)))
+            .await
+            .map_err(|_| self.busy(within))?
+            .map_err(|_| Error::Closed)
+    }
+
+    /// Waits until the connection stands, or until an attempt begun after now has failed.
+    async fn ready(&self, deadline: Instant) -> Result<()> {
+        let mut state = self.shared.state.clone();
+        let seen = match &*state.borrow_and_update() {
+            State::Up => return Ok(()),
+            State::Closed => return Err(Error::Closed),
+            State::Down { failures, .. } => *failures,
+        };
+        self.shared.demand.notify_one();
+        let moved = |s: &State| !matches!(s, State::Down { failures, .. } if *failures <= seen);
+        let outcome = match timeout_at(deadline, state.wait_for(moved)).await {
+            Ok(Ok(state)) => state.clone(),
+            Ok(Err(_)) => State::Closed,
+            Err(_) => self.shared.state.borrow().clone(),
+        };
+        match outcome {
+            State::Up => Ok(()),
+            State::Closed => Err(Error::Closed),
+            State::Down { reason, .. } => Err(Error::Connect {
+                address: self.shared.address.clone(),
+                reason: reason.to_string(),
+            }),
+        }
+    }
+
+    fn busy(&self, after: Duration) -> Error {
+        Error::Busy {
+            address: self.shared.address.clone(),
+            after,
+        }
+    }
+}
+
+/// The task behind a [`Connection`].
+struct Driver {
+    address: String,
+    settings: ConnectionSettings,
+    inbound: Arc<dyn Inbound>,
+    frames: mpsc::Receiver<Outgoing>,
+    state: watch::Sender<State>,
+    pending: Arc<Pending>,
+    /// Weak, so that dropping the last handle ends the task.
+    handle: Weak<Shared>,
+}
+
+/// Why one connection ended.
+enum Ended {
+    /// By the other side or an error.
+    Lost(String),
+    /// By our own wish.
+    Closed,
+}
+
+impl Driver {
+    async fn run(mut self, demand: Arc<Notify>) {
+        demand.notified().await;
+        let mut failures = 0u64;
+        let mut pause = self.settings.backoff_min;
+        while self.wanted() {
+            let reason = match self.dial().await {
+                Ok(stream) => {
+                    pause = self.settings.backoff_min;
+                    match self.converse(stream).await {
+                        Ended::Closed => break,
+                        Ended::Lost(reason) => reason,
+                    }
+                }
+                Err(reason) => {
+                    failures += 1;
+                    reason
+                }
+            };
+            tracing::debug!(address = %self.address, %reason, "not connected");
+            self.down(failures, &reason);
+            if self.closes_within(pause).await {
+                break;
+            }
+            pause = (pause * 2).min(self.settings.backoff_max);
+        }
+        self.state.send_replace(State::Closed);
+        self.pending.fail_all(&self.address);
+    }
+
+    fn wanted(&self) -> bool {
+        self.handle.strong_count() > 0
+    }
+
+    async fn dial(&self) -> std::result::Result<TcpStream, String> {
+        let dialled = timeout(
+            self.settings.connect_timeout,
+            TcpStream::connect(&self.address),
+        )
+        .await;
+        let stream = match dialled {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => {
+                return Err(format!(
+                    "no answer within {:?}",
+                    self.settings.connect_timeout
+                ));
+            }
+        };
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        Ok(stream)
+    }
+
+    async fn converse(&mut self, stream: TcpStream) -> Ended {
+        let (mut reader, mut writer) = stream.into_split();
+        self.state.send_replace(State::Up);
+        if let Some(shared) = self.handle.upgrade() {
+            self.inbound.connected(&Connection { shared });
+        }
+        let inbox = Inbox {
+            pending: &self.pending,
+            inbound: &*self.inbound,
+            handle: &self.handle,
+        };
+        // Both directions at once: a peer that stops reading must not stop us from reading.
+        tokio::select! {
+            ended = inbox.read_all(&mut reader) => ended,
+            ended = write_all(&mut self.frames, &self.pending, &mut writer) => ended,
+        }
+    }
+
+    /// Fails everything that waits: what was written may have been done, what was not will not be.
+    fn down(&mut self, failures: u64, reason: &str) {
+        self.state.send_replace(State::Down {
+            failures,
+            reason: Arc::from(reason),
+        });
+        let mut closing = false;
+        while let Ok(frame) = self.frames.try_recv() {
+            closing |= matches!(frame, Outgoing::Close);
+        }
+        if closing {
+            self.frames.close();
+        }
+        self.pending.fail_all(&self.address);
+    }
+
+    /// Waits between two attempts; true when the connection is no longer wanted.
+    async fn closes_within(&mut self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        loop {
+            match timeout_at(until, self.frames.recv()).await {
+                Err(_) => return false,
+                Ok(None | Some(Outgoing::Close)) => return true,
+                // Handed over while the connection went down: its caller may have missed the news.
+                Ok(Some(Outgoing::Frame(frame))) => {
+                    let lost = Error::Lost {
+                        address: self.address.clone(),
+                    };
+                    self.pending.fail(&frame, lost);
+                }
+            }
+        }
+    }
+}
+
+struct Inbox<'a> {
+    pending: &'a Pending,
+    inbound: &'a dyn Inbound,
+    handle: &'a Weak<Shared>,
+}
+
+impl Inbox<'_> {
+    async fn read_all(&self, reader: &mut (impl AsyncReadExt + Unpin)) -> Ended {
+        let mut buffer = BytesMut::with_capacity(READ_BUFFER);
+        loop {
+            buffer.reserve(READ_BUFFER / 4);
+            match reader.read_buf(&mut buffer).await {
+                Ok(0) => return Ended::Lost("closed by the server".to_owned()),
+                Ok(_) => {}
+                Err(error) => return Ended::Lost(error.to_string()),
+            }
+            loop {
+                match Frame::decode(&mut buffer) {
+                    Ok(Some(frame)) => self.take(frame),
+                    Ok(None) => break,
+                    Err(error) => return Ended::Lost(format!("unreadable frame: {error}")),
+                }
+            }
+        }
+    }
+
+    fn take(&self, frame: Frame) {
+        if frame.is_response() {
+            self.pending.complete(frame);
+        } else if let Some(shared) = self.handle.upgrade() {
+            self.inbound.request(&Connection { shared }, frame);
+        }
+    }
+}
+
+async fn write_all(
+    frames: &mut mpsc::Receiver<Outgoing>,
+    pending: &Pending,
+    writer: &mut (impl AsyncWriteExt + Unpin),
+) -> Ended {
+    let mut batch = Vec::with_capacity(WRITE_BATCH);
+    let mut bytes = BytesMut::with_capacity(READ_BUFFER);
+    loop {
+        let mut closing = frames.recv_many(&mut batch, WRITE_BATCH).await == 0;
+        for outgoing in batch.drain(..) {
+            match outgoing {
+                Outgoing::Frame(frame) => {
+                    if let Err(error) = frame.encode(&mut bytes) {
+                        pending.fail(&frame, Error::Encode(error));
+                    }
+                }
+                Outgoing::Close => closing = true,
+            }
+        }
+        if let Err(error) = writer.write_all(&bytes).await {
+            return Ended::Lost(error.to_string());
+        }
+        bytes.clear();
+        if closing {
+            // The peer learns of the end by the closed socket in any case.
+            let _ = writer.shutdown().await;
+            return Ended::Closed;
+        }
+    }
+}

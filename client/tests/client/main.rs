@@ -1,0 +1,4 @@
+//! The client over real sockets, against a fake server that does what a test tells it to.
+
+mod connection;
+mod support;
