@@ -1,7 +1,37 @@
-//! A client of EscrowMQ and of Apache RocketMQ, over the remoting protocol.
+//! A client of EscrowMQ and of Apache RocketMQ: connections, producers, transactional producers and a simple
+//! consumer, over the remoting protocol.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`connection`] | one kept-up connection: many requests at once, reconnecting |
+//! | `client` ([`Client`]) | connections by address, group membership, heartbeats |
+//! | [`route`] | where a topic's queues are |
+//! | [`producer`], [`transaction`], [`check`] | sending; halfs and their decisions; answering checks |
+//! | [`consumer`] | pulling with long polls |
+//! | [`unique_key`], [`message`], [`error`] | ids, messages, failures |
+//!
+//! It knows nothing of how a broker works inside, and depends on `escrow-protocol` alone.
 
+pub mod check;
+mod client;
 pub mod connection;
+pub mod consumer;
 pub mod error;
+mod heartbeat;
+pub mod message;
+mod offsets;
+pub mod producer;
+pub mod route;
+mod topics;
+pub mod transaction;
 pub mod unique_key;
 
+pub use check::{Answer, Check, Checker};
+pub use client::{Client, Settings};
+pub use consumer::{Batch, Consumer, ConsumerSettings, Start};
 pub use error::{Error, Result};
+pub use escrow_protocol::body::MessageQueue;
+pub use escrow_protocol::transaction::Resolution;
+pub use message::{Message, ReceivedMessage};
+pub use producer::{Producer, SendReceipt, Stored};
+pub use transaction::{Half, TransactionProducer};

@@ -1,4 +1,6 @@
 //! The client over real sockets, against a fake server that does what a test tells it to.
 
 mod connection;
+mod consuming;
+mod producing;
 mod support;

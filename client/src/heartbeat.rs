@@ -1,0 +1,107 @@
+//! Which groups this client is a member of, and telling brokers so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use escrow_protocol::body::{
+    self, ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, MessageModel, ProducerData,
+    SubscriptionData,
+};
+use escrow_protocol::code::request;
+use escrow_protocol::frame::Frame;
+use parking_lot::Mutex;
+
+/// The groups of one client.
+#[derive(Default)]
+pub(crate) struct Membership {
+    groups: Mutex<Groups>,
+}
+
+#[derive(Default)]
+struct Groups {
+    producers: BTreeSet<String>,
+    /// Subscriptions by group and topic.
+    consumers: BTreeMap<String, BTreeMap<String, SubscriptionData>>,
+}
+
+impl Membership {
+    pub(crate) fn add_producer(&self, group: &str) {
+        self.groups.lock().producers.insert(group.to_owned());
+    }
+
+    pub(crate) fn remove_producer(&self, group: &str) {
+        self.groups.lock().producers.remove(group);
+    }
+
+    pub(crate) fn add_consumer(&self, group: &str, subscription: SubscriptionData) {
+        let mut groups = self.groups.lock();
+        let subscriptions = groups.consumers.entry(group.to_owned()).or_default();
+        subscriptions.insert(subscription.topic.clone(), subscription);
+    }
+
+    pub(crate) fn remove_consumer(&self, group: &str) {
+        self.groups.lock().consumers.remove(group);
+    }
+
+    /// Every group: its name, and whether it consumes.
+    pub(crate) fn all(&self) -> Vec<(String, bool)> {
+        let groups = self.groups.lock();
+        let producers = groups.producers.iter().map(|g| (g.clone(), false));
+        producers
+            .chain(groups.consumers.keys().map(|g| (g.clone(), true)))
+            .collect()
+    }
+
+    /// The HEART_BEAT request; `None` for a client without groups, which has nothing to tell.
+    pub(crate) fn heartbeat(&self, client_id: &str) -> Option<Frame> {
+        let groups = self.groups.lock();
+        if groups.producers.is_empty() && groups.consumers.is_empty() {
+            return None;
+        }
+        let producers = groups.producers.iter().map(|group| ProducerData {
+            group_name: group.clone(),
+        });
+        let consumers = groups.consumers.iter().map(|(group, topics)| ConsumerData {
+            group_name: group.clone(),
+            consume_type: ConsumeType::Actively,
+            message_model: MessageModel::Clustering,
+            consume_from_where: ConsumeFromWhere::FirstOffset,
+            unit_mode: false,
+            subscription_data_set: topics.values().cloned().collect(),
+        });
+        let data = HeartbeatData {
+            client_id: client_id.to_owned(),
+            producer_data_set: producers.collect(),
+            consumer_data_set: consumers.collect(),
+            ..HeartbeatData::default()
+        };
+        // Such a body always has a JSON form.
+        let body = body::encode(&data).ok()?;
+        Some(Frame::request(request::HEART_BEAT).with_body(body))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_names_every_group_and_subscription() {
+        let membership = Membership::default();
+        assert!(membership.heartbeat("c").is_none());
+        membership.add_producer("orders");
+        let subscription = |topic: &str| SubscriptionData {
+            topic: topic.to_owned(),
+            ..SubscriptionData::default()
+        };
+        membership.add_consumer("shipping", subscription("A"));
+        membership.add_consumer("shipping", subscription("B"));
+        let frame = membership.heartbeat("c").unwrap();
+        let data: HeartbeatData = body::decode(&frame.body).unwrap();
+        assert_eq!(data.client_id, "c");
+        assert_eq!(data.producer_data_set.len(), 1);
+        assert_eq!(data.consumer_data_set[0].subscription_data_set.len(), 2);
+        membership.remove_producer("orders");
+        membership.remove_consumer("shipping");
+        assert!(membership.heartbeat("c").is_none());
+    }
+}
