@@ -1,6 +1,5 @@
 //! Message ids and the hash of a tag.
 
-use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::read::Reader;
@@ -34,8 +33,13 @@ pub fn offset_message_id(host: SocketAddr, offset: i64) -> String {
 
 fn push_hex(text: &mut String, bytes: &[u8]) {
     for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02X}");
+        for nibble in [byte >> 4, byte & 0xF] {
+            text.push(
+                char::from_digit(u32::from(nibble), 16)
+                    .unwrap_or_default()
+                    .to_ascii_uppercase(),
+            );
+        }
     }
 }
 

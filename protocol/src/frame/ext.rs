@@ -12,12 +12,34 @@ use std::ops::Range;
 pub struct ExtFields {
     text: String,
     fields: Vec<Field>,
+    /// A bit for each fingerprint present: tells a new name without looking at the old ones.
+    present: u64,
 }
 
 #[derive(Clone)]
 struct Field {
+    fingerprint: u32,
     name: Range<usize>,
     value: Range<usize>,
+}
+
+/// Tells most names apart in one comparison: length, first, middle and last byte.
+fn fingerprint(name: &str) -> u32 {
+    let bytes = name.as_bytes();
+    let byte = |at: usize| bytes.get(at).copied().unwrap_or_default();
+    let len = bytes.len().to_le_bytes()[0];
+    u32::from_le_bytes([
+        byte(0),
+        byte(bytes.len() / 2),
+        byte(bytes.len().saturating_sub(1)),
+        len,
+    ])
+}
+
+/// The fingerprint's bit in [`ExtFields::present`]; one-letter names have one each.
+fn bit(fingerprint: u32) -> u64 {
+    let [first, middle, last, len] = fingerprint.to_le_bytes();
+    1 << ((u32::from(first) + 5 * u32::from(middle ^ last) + 7 * u32::from(len)) % 64)
 }
 
 impl ExtFields {
@@ -30,14 +52,14 @@ impl ExtFields {
         ExtFields {
             text: String::with_capacity(text),
             fields: Vec::with_capacity(fields),
+            present: 0,
         }
     }
 
     /// The value of a field, if it is there.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.position(name)
-            .and_then(|at| self.fields.get(at))
-            .map(|field| self.slice(&field.value))
+        let at = self.position(name, fingerprint(name))?;
+        self.fields.get(at).map(|field| self.slice(&field.value))
     }
 
     /// Sets a field; the last value given for a name counts.
@@ -58,13 +80,22 @@ impl ExtFields {
     /// Gives a name to the text that was just written from `start` on.
     pub(super) fn put(&mut self, name: &str, start: usize) {
         let value = start..self.text.len();
-        if let Some(field) = self.position(name).and_then(|at| self.fields.get_mut(at)) {
+        let fingerprint = fingerprint(name);
+        if let Some(field) = self
+            .position(name, fingerprint)
+            .and_then(|at| self.fields.get_mut(at))
+        {
             field.value = value;
             return;
         }
         self.text.push_str(name);
         let name = value.end..self.text.len();
-        self.fields.push(Field { name, value });
+        self.fields.push(Field {
+            fingerprint,
+            name,
+            value,
+        });
+        self.present |= bit(fingerprint);
     }
 
     /// The buffer that the next value may be written to, before [`ExtFields::put`] names it.
@@ -74,7 +105,7 @@ impl ExtFields {
 
     /// Removes a field.
     pub fn remove(&mut self, name: &str) {
-        if let Some(at) = self.position(name) {
+        if let Some(at) = self.position(name, fingerprint(name)) {
             self.fields.remove(at);
         }
     }
@@ -101,10 +132,13 @@ impl ExtFields {
         self.text.len()
     }
 
-    fn position(&self, name: &str) -> Option<usize> {
-        self.fields
-            .iter()
-            .position(|field| self.slice(&field.name) == name)
+    fn position(&self, name: &str, fingerprint: u32) -> Option<usize> {
+        if self.present & bit(fingerprint) == 0 {
+            return None;
+        }
+        let is_it =
+            |field: &Field| field.fingerprint == fingerprint && self.slice(&field.name) == name;
+        self.fields.iter().position(is_it)
     }
 
     fn slice(&self, range: &Range<usize>) -> &str {

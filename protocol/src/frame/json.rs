@@ -332,26 +332,25 @@ impl<'a> Scanner<'a> {
         let digits = self
             .text
             .as_bytes()
-            .get(self.at..self.at + 4)
-            .unwrap_or_default();
-        let mut unit = 0;
-        for digit in digits {
-            let digit = char::from(*digit)
-                .to_digit(16)
-                .ok_or_else(|| self.error("four hex digits"))?;
-            unit = unit << 4 | digit;
-        }
-        if digits.len() < 4 {
-            return Err(self.error("four hex digits"));
-        }
+            .get(self.at..)
+            .and_then(|rest| rest.first_chunk::<4>());
+        let value = |digit: u8| char::from(digit).to_digit(16);
+        let unit = digits.and_then(|[a, b, c, d]| {
+            Some(value(*a)? << 12 | value(*b)? << 8 | value(*c)? << 4 | value(*d)?)
+        });
+        let unit = unit.ok_or_else(|| self.error("four hex digits"))?;
         self.at += 4;
         Ok(unit)
     }
 }
 
 fn is_scalar(word: &str) -> bool {
-    let number = || word.starts_with(|first: char| first == '-' || first.is_ascii_digit());
-    word == "true" || word == "false" || (number() && word.parse::<f64>().is_ok())
+    let digits = word.strip_prefix('-').unwrap_or(word);
+    let is_integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = || {
+        digits.starts_with(|first: char| first.is_ascii_digit()) && digits.parse::<f64>().is_ok()
+    };
+    is_integer || word == "true" || word == "false" || is_number()
 }
 
 /// Appends the header.
@@ -390,26 +389,41 @@ fn put_integer(dst: &mut BytesMut, integer: i32) {
     let _ = write!(dst, "{integer}");
 }
 
+/// The bytes that a JSON string cannot hold as they are.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+const ESCAPED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[b'"' as usize] = true;
+    table[b'\\' as usize] = true;
+    table
+};
+
 fn put_string(dst: &mut BytesMut, text: &str) {
     const HEX: [u8; 16] = *b"0123456789abcdef";
     dst.put_u8(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest
-        .iter()
-        .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F))
-    {
+    let is_escaped = |byte: &u8| ESCAPED.get(usize::from(*byte)) == Some(&true);
+    while let Some(at) = rest.iter().position(is_escaped) {
         let (plain, special) = rest.split_at(at);
         dst.put_slice(plain);
         match special.first() {
             Some(b'"') => dst.put_slice(b"\\\""),
             Some(b'\\') => dst.put_slice(b"\\\\"),
             Some(control) => {
-                dst.put_slice(b"\\u00");
-                dst.extend(
-                    [control >> 4, control & 0xF]
-                        .iter()
-                        .filter_map(|nibble| HEX.get(usize::from(*nibble))),
-                );
+                let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or_default();
+                dst.put_slice(&[
+                    b'\\',
+                    b'u',
+                    b'0',
+                    b'0',
+                    digit(control >> 4),
+                    digit(control & 0xF),
+                ]);
             }
             None => {}
         }
