@@ -1,3 +1,48 @@
-//! The `escrow` binary: composes broker and client.
+//! The `escrow` binary: the broker, the operator's hands, the demo and the load generator.
 
-fn main() {}
+mod bench;
+mod table;
+mod topic;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// EscrowMQ: a message broker for transactional messages, speaking Apache RocketMQ's protocol
+#[derive(Parser, Debug)]
+#[command(name = "escrow", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// List, create and delete topics
+    Topic(topic::TopicArgs),
+    /// Generate load
+    #[command(subcommand)]
+    Bench(bench::Bench),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Topic(args) => block_on(topic::run(args)),
+        Command::Bench(bench) => bench::run(bench),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("escrow: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command that only waits for servers.
+fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(command)
+}

@@ -1,0 +1,221 @@
+//! The generator's threads: started, watched, stopped.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure};
+use bytes::BytesMut;
+use escrow_protocol::body::{self, HeartbeatData, ProducerData};
+use escrow_protocol::code::request;
+use escrow_protocol::frame::Frame;
+
+use super::TargetArgs;
+use super::load::{self, Control, Phase, Plan, Seen};
+use super::target::Target;
+use super::wire::{EndTemplate, KEY_PREFIX_LEN, SendTemplate, Shape};
+
+/// What the links do to each message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Transactions,
+    Plain,
+    /// Halfs, left undecided.
+    Undecided,
+}
+
+/// The threads that drive the links.
+pub(super) struct Generator {
+    pub(super) control: Arc<Control>,
+    threads: Vec<thread::JoinHandle<anyhow::Result<Seen>>>,
+}
+
+impl Generator {
+    pub(super) fn start(
+        target: &Target,
+        args: &TargetArgs,
+        mode: Mode,
+        rate: Option<f64>,
+        budget: u64,
+    ) -> anyhow::Result<Self> {
+        ensure!(
+            args.connections > 0 && args.depth > 0 && args.threads > 0,
+            "connections, depth and threads must be at least 1"
+        );
+        let control = Arc::new(Control::new(budget));
+        let pace = match rate {
+            Some(rate) if rate > 0.0 => {
+                Some(Duration::from_secs_f64(args.connections as f64 / rate))
+            }
+            Some(_) => bail!("the rate must be above 0"),
+            None => None,
+        };
+        let seed = fresh_seed();
+        let body = filler(args.body_bytes, seed);
+        let mut plans: Vec<Vec<Plan>> = (0..args.threads).map(|_| Vec::new()).collect();
+        for link in 0..args.connections {
+            plans[link % args.threads].push(plan(target, args, mode, pace, link, &body, seed)?);
+        }
+        let threads = plans
+            .into_iter()
+            .map(|plans| {
+                let control = Arc::clone(&control);
+                thread::spawn(move || drive(plans, &control))
+            })
+            .collect();
+        Ok(Self { control, threads })
+    }
+
+    /// Fails as soon as a thread has ended, which none does by itself.
+    fn check(&mut self) -> anyhow::Result<()> {
+        if let Some(index) = self
+            .threads
+            .iter()
+            .position(thread::JoinHandle::is_finished)
+        {
+            let ended = self.threads.swap_remove(index).join();
+            self.control.enter(Phase::Stop);
+            return match ended {
+                Ok(Err(error)) => Err(error),
+                _ => bail!("a generator thread ended early"),
+            };
+        }
+        Ok(())
+    }
+
+    pub(super) async fn wait(&mut self, time: Duration) -> anyhow::Result<()> {
+        let until = Instant::now() + time;
+        loop {
+            self.check()?;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            tokio::time::sleep(left.min(Duration::from_millis(200))).await;
+        }
+    }
+
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.control.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every send has its reply.
+    pub(super) async fn settle_sends(&mut self, settle: Duration) -> anyhow::Result<()> {
+        let until = Instant::now() + settle;
+        while self.control.outstanding.load(Ordering::Relaxed) > 0 {
+            self.check()?;
+            ensure!(
+                Instant::now() < until,
+                "{} sends without a reply",
+                self.control.outstanding.load(Ordering::Relaxed)
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    pub(super) fn stop(self) -> anyhow::Result<Seen> {
+        self.control.enter(Phase::Stop);
+        let mut all = Seen::new()?;
+        for thread in self.threads {
+            let seen = thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("a generator thread panicked"))??;
+            all.add(&seen)?;
+        }
+        Ok(all)
+    }
+}
+
+fn drive(plans: Vec<Plan>, control: &Arc<Control>) -> anyhow::Result<Seen> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let tasks = tokio::task::LocalSet::new();
+    tasks.block_on(&runtime, async {
+        let mut links = tokio::task::JoinSet::new();
+        for plan in plans {
+            links.spawn_local(load::run(plan, Arc::clone(control)));
+        }
+        let mut all = Seen::new()?;
+        while let Some(link) = links.join_next().await {
+            all.add(&link??)?;
+        }
+        Ok(all)
+    })
+}
+
+fn plan(
+    target: &Target,
+    args: &TargetArgs,
+    mode: Mode,
+    pace: Option<Duration>,
+    link: usize,
+    body: &[u8],
+    seed: u64,
+) -> anyhow::Result<Plan> {
+    let key_prefix = format!("{seed:0width$X}", width = KEY_PREFIX_LEN);
+    let shape = |queue_id| Shape {
+        group: &args.group,
+        topic: &args.topic,
+        broker_name: &target.broker_name,
+        queue_id,
+        transactional: mode != Mode::Plain,
+        key_prefix: &key_prefix,
+        body,
+    };
+    // Each link begins with another queue, so that all of them grow evenly.
+    let mut sends: Vec<SendTemplate> = target
+        .queues
+        .iter()
+        .map(|queue| SendTemplate::new(&shape(queue.queue_id.unsigned_abs())))
+        .collect();
+    let shift = link % sends.len();
+    sends.rotate_left(shift);
+    let client_id = format!("{}@bench-{seed:x}-{link}", target.client.id());
+    Ok(Plan {
+        address: target.address.clone(),
+        sends,
+        end: (mode == Mode::Transactions).then(|| EndTemplate::new(&shape(0))),
+        heartbeat: heartbeat(&args.group, client_id)?,
+        group: args.group.clone(),
+        depth: args.depth,
+        pace,
+    })
+}
+
+fn heartbeat(group: &str, client_id: String) -> anyhow::Result<Vec<u8>> {
+    let data = HeartbeatData {
+        client_id,
+        producer_data_set: vec![ProducerData {
+            group_name: group.to_owned(),
+        }],
+        ..HeartbeatData::default()
+    };
+    let mut bytes = BytesMut::new();
+    let frame = Frame::request(request::HEART_BEAT).with_body(body::encode(&data)?);
+    frame.encode(&mut bytes)?;
+    Ok(bytes.to_vec())
+}
+
+/// Differs from run to run, so that no message looks like a repetition of an earlier run's.
+fn fresh_seed() -> u64 {
+    let since_epoch = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Bytes that do not compress (xorshift).
+fn filler(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.push((state >> 32) as u8);
+    }
+    bytes
+}
