@@ -5,7 +5,7 @@
 //! | 0 | 4 | length | i32 big-endian, bytes after this word |
 //! | 4 | 1 | serialization | 0 JSON, 1 ROCKETMQ |
 //! | 5 | 3 | header length | u24 big-endian |
-//! | 8 | n | header | JSON ([`json`]) or binary ([`binary`]) |
+//! | 8 | n | header | JSON or binary, see `frame/json.rs` and `frame/binary.rs` |
 //! | 8 + n | m | body | length - 4 - n bytes |
 //!
 //! (classes `NettyDecoder`, `NettyEncoder`, `RemotingCommand`)

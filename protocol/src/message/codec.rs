@@ -184,22 +184,7 @@ fn read_message<'a>(
     let store_host = host(reader, "store host", sys_flag & STORE_HOST_V6 != 0)?;
     let reconsume_times = reader.i32("reconsume times")?;
     let prepared_transaction_offset = reader.i64("prepared transaction offset")?;
-    let body_len = length("body length", reader.i32("body length")?)?;
-    let body = reader.bytes("body", body_len)?;
-    let topic_len = match version {
-        // One signed byte: 128 and more would read as negative in Java.
-        RecordVersion::V1 => reader
-            .u8("topic length")
-            .map(|len| i32::from(len.cast_signed()))?,
-        RecordVersion::V2 => reader.i16("topic length").map(i32::from)?,
-    };
-    let topic = text(reader, "topic", length("topic length", topic_len)?)?;
-    let properties_len = i32::from(reader.i16("properties length")?);
-    let properties = text(
-        reader,
-        "properties",
-        length("properties length", properties_len)?,
-    )?;
+    let (body, topic, properties) = read_variable_parts(reader, version)?;
     Ok(Message {
         queue_id,
         flag,
@@ -216,6 +201,29 @@ fn read_message<'a>(
         topic,
         properties,
     })
+}
+
+fn read_variable_parts<'a>(
+    reader: &mut Reader<'a>,
+    version: RecordVersion,
+) -> Result<(&'a [u8], &'a str, &'a str), MessageError> {
+    let body_len = length("body length", reader.i32("body length")?)?;
+    let body = reader.bytes("body", body_len)?;
+    let topic_len = match version {
+        // One signed byte: 128 and more would read as negative in Java.
+        RecordVersion::V1 => reader
+            .u8("topic length")
+            .map(|len| i32::from(len.cast_signed()))?,
+        RecordVersion::V2 => reader.i16("topic length").map(i32::from)?,
+    };
+    let topic = text(reader, "topic", length("topic length", topic_len)?)?;
+    let properties_len = i32::from(reader.i16("properties length")?);
+    let properties = text(
+        reader,
+        "properties",
+        length("properties length", properties_len)?,
+    )?;
+    Ok((body, topic, properties))
 }
 
 fn host(
