@@ -1,6 +1,9 @@
 //! The `escrow` binary: the broker, the operator's hands, the demo and the load generator.
 
+mod admin;
 mod bench;
+mod pending;
+mod status;
 mod table;
 mod topic;
 
@@ -18,6 +21,10 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// See and decide half messages that wait for a decision
+    Pending(pending::PendingArgs),
+    /// Show how the broker is
+    Status(status::StatusArgs),
     /// List, create and delete topics
     Topic(topic::TopicArgs),
     /// Generate load
@@ -27,6 +34,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Pending(args) => block_on(pending::run(args)),
+        Command::Status(args) => block_on(status::run(args)),
         Command::Topic(args) => block_on(topic::run(args)),
         Command::Bench(bench) => bench::run(bench),
     };

@@ -46,6 +46,12 @@ impl Answer {
         self.reason = Some(reason.into());
         self
     }
+
+    /// What was found.
+    #[must_use]
+    pub fn resolution(&self) -> Resolution {
+        self.resolution
+    }
 }
 
 impl From<Resolution> for Answer {
