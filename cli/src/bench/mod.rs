@@ -8,6 +8,7 @@ mod generator;
 mod load;
 mod report;
 mod target;
+mod usage;
 mod wire;
 
 use std::path::Path;
@@ -21,6 +22,7 @@ use generator::{Generator, Mode};
 use load::{Phase, Seen};
 use report::{Latency, Refused, Report, Totals};
 use target::Target;
+use usage::{Usage, Used};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Bench {
@@ -64,6 +66,9 @@ pub(crate) struct TargetArgs {
     /// Longest wait for everything to become visible, in seconds
     #[arg(long, default_value_t = 120)]
     settle: u64,
+    /// Process id of the broker, if it is on this machine: its CPU time, memory and writes are reported
+    #[arg(long)]
+    pid: Option<u32>,
     /// Print JSON only
     #[arg(long)]
     json: bool,
@@ -109,20 +114,39 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
     })
 }
 
+/// The counters at one end of the measured window.
+struct Mark {
+    at: Instant,
+    visible: u64,
+    generator: Usage,
+    broker: Option<Usage>,
+}
+
+impl Mark {
+    async fn take(target: &Target, pid: Option<u32>) -> anyhow::Result<Self> {
+        let before = Instant::now();
+        let visible = target.visible().await?;
+        Ok(Self {
+            // The queues are asked all at once, and the middle is when they were.
+            at: before + before.elapsed() / 2,
+            visible,
+            generator: Usage::of(None)?,
+            broker: pid.map(|pid| Usage::of(Some(pid))).transpose()?,
+        })
+    }
+}
+
 async fn measure(args: LoadArgs, mode: Mode) -> anyhow::Result<()> {
     let target = Target::find(&args.target).await?;
     let at_start = target.visible().await?;
     let mut generator = Generator::start(&target, &args.target, mode, args.rate, u64::MAX)?;
     generator.wait(Duration::from_secs_f64(args.warmup)).await?;
-    let (window_start, before) = (Instant::now(), target.visible().await?);
+    let first = Mark::take(&target, args.target.pid).await?;
     generator.control.enter(Phase::Measure);
     generator
         .wait(Duration::from_secs_f64(args.seconds))
         .await?;
-    let (seconds, after) = (
-        window_start.elapsed().as_secs_f64(),
-        target.visible().await?,
-    );
+    let last = Mark::take(&target, args.target.pid).await?;
     generator.control.enter(Phase::Drain);
     let settle = Duration::from_secs(args.target.settle);
     generator.settle_sends(settle).await?;
@@ -131,7 +155,29 @@ async fn measure(args: LoadArgs, mode: Mode) -> anyhow::Result<()> {
     let settle_seconds = settling.elapsed().as_secs_f64();
     let acknowledged = generator.acknowledged();
     let seen = generator.stop()?;
-    let report = Report {
+    let total = totals(&seen, acknowledged, visible, settle_seconds);
+    let report = report(&args, &target, mode, (&first, &last), &seen, total);
+    publish(&report, &args.target)?;
+    ensure!(
+        report.total.outstanding == 0,
+        "{} acknowledged messages are not visible",
+        report.total.outstanding
+    );
+    Ok(())
+}
+
+fn report(
+    args: &LoadArgs,
+    target: &Target,
+    mode: Mode,
+    (first, last): (&Mark, &Mark),
+    seen: &Seen,
+    total: Totals,
+) -> Report {
+    let seconds = (last.at - first.at).as_secs_f64();
+    let visible = last.visible - first.visible;
+    let used = |before, after| Used::between(before, after, seconds);
+    Report {
         mode: if mode == Mode::Plain { "send" } else { "tx" },
         broker: target.address.clone(),
         topic: args.target.topic.clone(),
@@ -142,18 +188,16 @@ async fn measure(args: LoadArgs, mode: Mode) -> anyhow::Result<()> {
         body_bytes: args.target.body_bytes,
         rate: args.rate,
         seconds,
-        visible: after - before,
-        visible_per_second: (after - before) as f64 / seconds,
+        visible,
+        visible_per_second: visible as f64 / seconds,
         ack: Latency::of(&seen.latency_ns),
-        total: totals(&seen, acknowledged, visible, settle_seconds),
-    };
-    publish(&report, &args.target)?;
-    ensure!(
-        report.total.outstanding == 0,
-        "{} acknowledged messages are not visible",
-        report.total.outstanding
-    );
-    Ok(())
+        generator_cpus: used(first.generator, last.generator).cpus,
+        broker_used: first
+            .broker
+            .zip(last.broker)
+            .map(|(before, after)| used(before, after)),
+        total,
+    }
 }
 
 /// Waits until as many messages are visible as were acknowledged, or until `settle` is over.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::table::{Align, Table};
+use super::usage::Used;
+use crate::table::{Align, Table, bytes};
 
 /// One run.
 #[derive(Debug, Serialize)]
@@ -29,6 +30,10 @@ pub(super) struct Report {
     pub(super) visible_per_second: f64,
     /// From the write of a send to the read of its acknowledgement, within the window.
     pub(super) ack: Latency,
+    /// CPUs that the generator itself kept busy.
+    pub(super) generator_cpus: f64,
+    /// What the broker used within the window, if its process id was given.
+    pub(super) broker_used: Option<Used>,
     /// Over the whole run, warm-up included.
     pub(super) total: Totals,
 }
@@ -102,6 +107,25 @@ impl Report {
         row("ack p99", ms(self.ack.p99_us), String::new());
         row("ack p99.9", ms(self.ack.p999_us), String::new());
         row("ack max", ms(self.ack.max_us), String::new());
+        row(
+            "generator CPUs",
+            format!("{:.2}", self.generator_cpus),
+            String::new(),
+        );
+        if let Some(used) = &self.broker_used {
+            row("broker CPUs", format!("{:.2}", used.cpus), String::new());
+            row(
+                "broker resident",
+                bytes(used.resident_bytes),
+                format!("peak {}", bytes(used.resident_peak_bytes)),
+            );
+            let each = used.written_bytes.checked_div(self.visible).unwrap_or(0);
+            row(
+                "broker wrote",
+                bytes(used.written_bytes),
+                format!("{each} B each"),
+            );
+        }
         row(
             "outstanding",
             self.total.outstanding.to_string(),

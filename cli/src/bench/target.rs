@@ -4,9 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use escrow_client::{Client, MessageQueue, Settings};
+use escrow_client::{Client, Error, MessageQueue, Settings};
+
+use tokio::task::JoinSet;
 
 use super::TargetArgs;
+
+/// How long a broker and its topic may take to be known.
+const PATIENCE: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a run is aimed at.
 pub(super) struct Target {
@@ -19,12 +25,9 @@ pub(super) struct Target {
 impl Target {
     pub(super) async fn find(args: &TargetArgs) -> anyhow::Result<Self> {
         let client = Client::start(Settings::new(&args.namesrv)).await?;
-        if client.route(&args.topic).await.is_err() {
-            client
-                .create_topic(&args.topic, args.queues)
-                .await
-                .with_context(|| format!("cannot create topic {}", args.topic))?;
-        }
+        create(&client, &args.topic, args.queues)
+            .await
+            .with_context(|| format!("cannot create topic {}", args.topic))?;
         let route = wait_for_route(&client, &args.topic).await?;
         let Some((name, address)) = route.brokers().next() else {
             bail!("no broker has topic {}", args.topic);
@@ -50,13 +53,34 @@ impl Target {
         })
     }
 
-    /// The sum of the visible ends of all queues.
+    /// The sum of the visible ends of all queues, asked for at the same time.
     pub(super) async fn visible(&self) -> anyhow::Result<u64> {
-        let mut sum = 0;
+        let mut asked = JoinSet::new();
         for queue in &self.queues {
-            sum += u64::try_from(self.client.max_offset(queue).await?)?;
+            let (client, queue) = (self.client.clone(), queue.clone());
+            asked.spawn(async move { client.max_offset(&queue).await });
+        }
+        let mut sum = 0;
+        while let Some(end) = asked.join_next().await {
+            sum += u64::try_from(end??)?;
         }
         Ok(sum)
+    }
+}
+
+/// Creates the topic unless it is there. A broker that has just started is not yet known to its name server.
+async fn create(client: &Client, topic: &str, queues: i32) -> escrow_client::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if client.route(topic).await.is_ok() {
+            return Ok(());
+        }
+        match client.create_topic(topic, queues).await {
+            Err(Error::NoRoute { .. } | Error::Connect { .. }) if Instant::now() < until => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
+        }
     }
 }
 
@@ -65,14 +89,14 @@ async fn wait_for_route(
     client: &Client,
     topic: &str,
 ) -> anyhow::Result<Arc<escrow_client::route::Route>> {
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + PATIENCE;
     loop {
         match client.route(topic).await {
             Ok(route) => return Ok(route),
             Err(error) if Instant::now() > until => {
                 return Err(error).context("the topic was created but has no route");
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
 }
