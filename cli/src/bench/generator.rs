@@ -97,18 +97,21 @@ impl Generator {
     }
 
     pub(super) fn acknowledged(&self) -> u64 {
-        self.control.acknowledged.load(Ordering::Relaxed)
+        self.control.acknowledged.load(Ordering::Acquire)
     }
 
-    /// Waits until every send has its reply.
-    pub(super) async fn settle_sends(&mut self, settle: Duration) -> anyhow::Result<()> {
+    /// Sends nothing more, and waits until every send has its reply.
+    pub(super) async fn drain(&mut self, settle: Duration) -> anyhow::Result<()> {
+        self.control.enter(Phase::Drain);
+        // Until the last link has noticed.
+        tokio::time::sleep(10 * load::PHASE_POLL).await;
         let until = Instant::now() + settle;
-        while self.control.outstanding.load(Ordering::Relaxed) > 0 {
+        while self.control.outstanding.load(Ordering::Acquire) > 0 {
             self.check()?;
             ensure!(
                 Instant::now() < until,
                 "{} sends without a reply",
-                self.control.outstanding.load(Ordering::Relaxed)
+                self.control.outstanding.load(Ordering::Acquire)
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -23,7 +23,7 @@ const LATENCY_MAX_NS: u64 = 60_000_000_000;
 /// An arrival later than this after its time counts from its time (open loop): see [`Link::start_of`].
 const TICK: Duration = Duration::from_millis(2);
 /// Longest wait before a link looks at the phase again.
-const PHASE_POLL: Duration = Duration::from_millis(5);
+pub(super) const PHASE_POLL: Duration = Duration::from_millis(5);
 /// Well under the 120 s after which a broker forgets a producer.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(25);
 
@@ -228,11 +228,14 @@ impl Link {
             }
             Some(_) => 0,
         };
-        let count = if wanted == 0 {
-            0
-        } else {
-            self.control.take(wanted)
-        };
+        if wanted == 0 {
+            return;
+        }
+        // Counted before they are taken: nobody may find the budget used up and nothing outstanding.
+        let outstanding = &self.control.outstanding;
+        outstanding.fetch_add(wanted, Ordering::AcqRel);
+        let count = self.control.take(wanted);
+        outstanding.fetch_sub(wanted - count, Ordering::AcqRel);
         if count == 0 {
             return;
         }
@@ -241,7 +244,6 @@ impl Link {
             .unwrap_or_default()
             .as_millis() as u64;
         let first_key = self.control.next_key.fetch_add(count, Ordering::Relaxed);
-        self.control.outstanding.fetch_add(count, Ordering::Relaxed);
         for key in first_key..first_key + count {
             let Some(index) = self.free.pop() else { break };
             let start = self.start_of(now);
@@ -297,37 +299,41 @@ impl Link {
         }
         let now = Instant::now();
         let incoming = std::mem::take(&mut self.incoming);
-        let mut at = 0;
-        let mut acknowledged = 0;
+        let (mut at, mut replies, mut acknowledged) = (0, 0, 0);
         while let Some((arrived, length)) = self.scanner.take(&incoming[at..])? {
             at += length;
             match arrived {
-                Arrived::Reply(reply) => acknowledged += self.settle(&reply, now, phase),
+                Arrived::Reply(reply) => {
+                    if let Some(stored) = self.settle(&reply, now, phase) {
+                        replies += 1;
+                        acknowledged += u64::from(stored);
+                    }
+                }
                 Arrived::Request(frame) if is_check(&frame) => self.answer(&frame)?,
                 Arrived::Request(_) => {}
             }
         }
-        self.control
+        // In this order: when nothing is outstanding, everything acknowledged has been counted.
+        let control = &self.control;
+        control
             .acknowledged
-            .fetch_add(acknowledged, Ordering::Relaxed);
+            .fetch_add(acknowledged, Ordering::AcqRel);
+        control.outstanding.fetch_sub(replies, Ordering::AcqRel);
         self.incoming = incoming;
         self.incoming.drain(..at);
         Ok(true)
     }
 
-    /// Takes one reply; 1 if it acknowledges a send.
-    fn settle(&mut self, reply: &Reply, now: Instant, phase: Phase) -> u64 {
+    /// Takes one reply; says whether the message was stored, or `None` if it is no reply to a send.
+    fn settle(&mut self, reply: &Reply, now: Instant, phase: Phase) -> Option<bool> {
         // Replies to heartbeats carry no slot.
-        let Some(slot) = self.slots.get_mut(reply.slot as usize).filter(|s| s.busy) else {
-            return 0;
-        };
+        let slot = self.slots.get_mut(reply.slot as usize).filter(|s| s.busy)?;
         slot.busy = false;
         self.free.push(reply.slot);
-        self.control.outstanding.fetch_sub(1, Ordering::Relaxed);
         if reply.code != 0 {
             let remark = reply.remark.clone().unwrap_or_default();
             self.seen.refused.entry(reply.code).or_insert((0, remark)).0 += 1;
-            return 0;
+            return Some(false);
         }
         if phase == Phase::Measure {
             let latency = now.duration_since(slot.start).as_nanos();
@@ -338,7 +344,7 @@ impl Link {
             end.write(&mut self.outgoing, reply.slot, slot.key, reply);
             self.seen.ended += 1;
         }
-        1
+        Some(true)
     }
 
     fn answer(&mut self, check: &escrow_protocol::frame::Frame) -> anyhow::Result<()> {

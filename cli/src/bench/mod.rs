@@ -147,9 +147,8 @@ async fn measure(args: LoadArgs, mode: Mode) -> anyhow::Result<()> {
         .wait(Duration::from_secs_f64(args.seconds))
         .await?;
     let last = Mark::take(&target, args.target.pid).await?;
-    generator.control.enter(Phase::Drain);
     let settle = Duration::from_secs(args.target.settle);
-    generator.settle_sends(settle).await?;
+    generator.drain(settle).await?;
     let settling = Instant::now();
     let visible = settled(&target, at_start, generator.acknowledged(), settle).await?;
     let settle_seconds = settling.elapsed().as_secs_f64();
@@ -267,7 +266,7 @@ async fn leave_pending(args: PendingArgs) -> anyhow::Result<()> {
         generator.wait(Duration::from_millis(100)).await?;
     }
     let settle = Duration::from_secs(args.target.settle);
-    generator.settle_sends(settle).await?;
+    generator.drain(settle).await?;
     let (acknowledged, seconds) = (generator.acknowledged(), started.elapsed().as_secs_f64());
     let seen = generator.stop()?;
     let rate = acknowledged as f64 / seconds;

@@ -24,7 +24,12 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) async fn find(args: &TargetArgs) -> anyhow::Result<Self> {
-        let client = Client::start(Settings::new(&args.namesrv)).await?;
+        // A broker under load answers late, and that is what we are here to see.
+        let settings = Settings {
+            request_timeout: Duration::from_secs(args.settle),
+            ..Settings::new(&args.namesrv)
+        };
+        let client = Client::start(settings).await?;
         create(&client, &args.topic, args.queues)
             .await
             .with_context(|| format!("cannot create topic {}", args.topic))?;
