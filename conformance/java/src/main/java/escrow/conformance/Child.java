@@ -1,0 +1,48 @@
+package escrow.conformance;
+
+import java.util.Map;
+import java.util.concurrent.CountDownLatch;
+import org.apache.rocketmq.client.producer.LocalTransactionState;
+import org.apache.rocketmq.client.producer.TransactionMQProducer;
+import org.apache.rocketmq.common.message.Message;
+
+/** A process that sends one half and then hangs in its local transaction until it is killed. */
+final class Child {
+    private Child() {
+    }
+
+    static void main(Map<String, String> options) throws Exception {
+        CountDownLatch never = new CountDownLatch(1);
+        Script script = new Script(message -> {
+            Main.OUT.println("in local transaction");
+            Main.OUT.flush();
+            try {
+                never.await();
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+            return LocalTransactionState.UNKNOW;
+        }, message -> LocalTransactionState.UNKNOW);
+        Report report = new Report("child");
+        try (Scene scene = new Scene(options.get("namesrv"), options.get("run"), "child", report)) {
+            TransactionMQProducer producer = scene.transactions(options.get("group"), script);
+            Message message = Scene.message(options.get("topic"), "TagA", "key", options.get("child"));
+            producer.sendMessageInTransaction(message, null);
+        }
+    }
+
+    /** Runs the child until its half is acknowledged, then kills it with SIGKILL. */
+    static void sendHalfAndDie(Scene scene, String group, String topic, String body) throws Exception {
+        Process process = new ProcessBuilder(System.getProperty("java.home") + "/bin/java", "-Xmx128m", "-XX:TieredStopAtLevel=1",
+            "-Duser.home=" + System.getProperty("user.home"), "-Drocketmq.client.logRoot=" + System.getProperty("rocketmq.client.logRoot"),
+            "-cp", System.getProperty("java.class.path"), "escrow.conformance.Main",
+            "--namesrv", scene.namesrv, "--run", "child", "--group", group, "--topic", topic, "--child", body)
+            .redirectError(ProcessBuilder.Redirect.DISCARD).start();
+        scene.closeAtEnd(process::destroyForcibly);
+        String line = process.inputReader().readLine();
+        process.destroyForcibly().waitFor();
+        if (!"in local transaction".equals(line)) {
+            throw new IllegalStateException("the child did not send its half: " + line);
+        }
+    }
+}
