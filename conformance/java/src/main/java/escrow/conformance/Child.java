@@ -37,7 +37,7 @@ final class Child {
             "-Duser.home=" + System.getProperty("user.home"), "-Drocketmq.client.logRoot=" + System.getProperty("rocketmq.client.logRoot"),
             "-cp", System.getProperty("java.class.path"), "escrow.conformance.Main",
             "--namesrv", scene.namesrv, "--run", "child", "--group", group, "--topic", topic, "--child", body)
-            .redirectError(ProcessBuilder.Redirect.DISCARD).start();
+            .redirectError(ProcessBuilder.Redirect.INHERIT).start();
         scene.closeAtEnd(process::destroyForcibly);
         String line = process.inputReader().readLine();
         process.destroyForcibly().waitFor();

@@ -155,7 +155,7 @@ final class Doors {
             Half first = stage.half("order", key, "CHECK_IMMUNITY_TIME_IN_SECONDS\u000160\u0002");
             Half second = stage.half("order", key, "CHECK_IMMUNITY_TIME_IN_SECONDS\u000160\u0002");
             scene.report.expect("codes", "0 0", first.code + " " + second.code);
-            scene.report.expect("transaction id", key, first.transactionId);
+            scene.report.expectSame("transaction id", key, first.transactionId);
             scene.report.expect("one half", true, first.equals(second));
             scene.report.expect("commit of the first", 0, stage.endCode(first, COMMIT));
             scene.report.expect("commit of the second", 0, stage.endCode(second, COMMIT));

@@ -32,6 +32,14 @@ final class Report {
         }
     }
 
+    /** For what differs from run to run, as ids and names do: records only whether both are the same. */
+    synchronized void expectSame(String name, Object expected, Object seen) {
+        outcomes.put(name, expected.equals(seen));
+        if (!expected.equals(seen)) {
+            failures.add(name + ": expected " + expected + ", saw " + seen);
+        }
+    }
+
     synchronized void fail(Throwable cause) {
         StackTraceElement[] trace = cause.getStackTrace();
         String place = "";

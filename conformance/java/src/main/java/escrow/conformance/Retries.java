@@ -42,7 +42,7 @@ final class Retries {
 
     private static void describe(Scene scene, String what, MessageExt message, SendResult sent) {
         scene.report.observe(what + " properties", Inbox.propertyNames(message));
-        scene.report.expect(what + " keeps its message id", sent.getMsgId(), message.getMsgId());
+        scene.report.expectSame(what + " keeps its message id", sent.getMsgId(), message.getMsgId());
         scene.report.observe(what + " reconsume times", message.getReconsumeTimes());
         scene.report.observe(what + " system flag", message.getSysFlag());
         scene.report.observe(what + " queue", message.getQueueId());
@@ -53,7 +53,7 @@ final class Retries {
 
     private static void names(Scene scene, Message message, MessageExt got) {
         scene.report.expect("keys and tags", message.getKeys() + " " + message.getTags(), got.getKeys() + " " + got.getTags());
-        scene.report.expect("topic", message.getTopic(), got.getTopic());
+        scene.report.expectSame("topic", message.getTopic(), got.getTopic());
     }
 
     private static void retry(Scene scene) throws Exception {

@@ -54,7 +54,7 @@ final class Sends {
         scene.report.expect("delivered", List.of("body-0", "body-1", "body-2", "body-3"), inbox.sortedBodies());
         String id = first;
         MessageExt delivered = inbox.all().stream().filter(m -> Inbox.body(m).equals("body-0")).findFirst().orElseThrow();
-        scene.report.expect("message id", id, delivered.getMsgId());
+        scene.report.expectSame("message id", id, delivered.getMsgId());
         scene.report.observe("properties", Inbox.propertyNames(delivered));
         scene.report.observe("min and max offset", delivered.getProperty("MIN_OFFSET") + " " + !delivered.getProperty("MAX_OFFSET").isEmpty());
         scene.report.observe("region, trace, cluster", delivered.getProperty("MSG_REGION") + " " + delivered.getProperty("TRACE_ON")
@@ -129,7 +129,7 @@ final class Sends {
         scene.report.expect("next offset", 4L, after.getQueueOffset());
         scene.report.expect("delivered", List.of("body-0", "body-1", "body-2", "body-3", "after"), inbox.bodies());
         MessageExt second = inbox.all().get(1);
-        scene.report.expect("ids delivered", List.of(result.getMsgId().split(",")),
+        scene.report.expectSame("ids delivered", List.of(result.getMsgId().split(",")),
             inbox.all().subList(0, 4).stream().map(MessageExt::getMsgId).toList());
         scene.report.observe("properties", Inbox.propertyNames(second));
         scene.report.observe("tags, keys, number", second.getTags() + " " + second.getKeys() + " " + second.getUserProperty("number"));

@@ -54,7 +54,7 @@ final class Transactions {
         scene.report.expect("checks", 0, script.checkCount());
         if (inbox.size() > 0) {
             describe(scene, "delivered", inbox.all().get(0));
-            scene.report.expect("delivered message id", ids.get(0), inbox.all().get(0).getMsgId());
+            scene.report.expectSame("delivered message id", ids.get(0), inbox.all().get(0).getMsgId());
         }
     }
 
