@@ -69,7 +69,7 @@ func main() {
 			continue
 		}
 		all.Add(1)
-		go func() {
+		go func(s scenario) {
 			defer all.Done()
 			stage <- struct{}{}
 			line := play(s, *namesrv, *broker, *run)
@@ -77,7 +77,7 @@ func main() {
 			print.Lock()
 			defer print.Unlock()
 			fmt.Println(line)
-		}()
+		}(s)
 	}
 	all.Wait()
 	if *chosen == "" {
