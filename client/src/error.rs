@@ -121,6 +121,7 @@ impl Error {
                     | response::SERVICE_NOT_AVAILABLE
                     | response::NO_PERMISSION
                     | response::TOPIC_NOT_EXIST
+                    | response::GO_AWAY
             ),
             _ => false,
         }
