@@ -1,0 +1,163 @@
+//! Consume queue files: `queue/<number>-<file>`, 1024 pages each, written at checkpoints.
+//! Files are opened as they are needed, so that tens of thousands of queues cost no descriptors.
+
+use std::sync::Arc;
+
+use crate::consume_queue::page::{self, ENTRIES_PER_PAGE, PAGE_BYTES};
+use crate::consume_queue::{DirtyEntries, QueueEntry};
+use crate::disk::{Disk, DiskFile, read_full};
+use crate::ids::{narrow, wide};
+use crate::{Error, PhysicalOffset};
+
+/// Folder of the consume queues.
+pub(crate) const QUEUE_FOLDER: &str = "queue";
+
+const PAGES_PER_FILE: u64 = 1024;
+
+/// Reads and writes consume queue pages.
+#[derive(Clone, Debug)]
+pub(crate) struct QueueFiles {
+    disk: Arc<dyn Disk>,
+}
+
+fn name(number: u32, page: u64) -> String {
+    format!("{QUEUE_FOLDER}/{number:08x}-{:08x}", page / PAGES_PER_FILE)
+}
+
+fn position(page: u64) -> u64 {
+    page % PAGES_PER_FILE * wide(PAGE_BYTES)
+}
+
+impl QueueFiles {
+    pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
+        QueueFiles { disk }
+    }
+
+    /// The entries of one page.
+    pub(crate) fn page(&self, number: u32, page: u64) -> Result<Vec<QueueEntry>, Error> {
+        let name = name(number, page);
+        let file = self.disk.open(&name).map_err(Error::disk("open", &name))?;
+        let mut bytes = vec![0; PAGE_BYTES];
+        read_full(&*file, &mut bytes, position(page)).map_err(Error::disk("read", &name))?;
+        page::decode(&bytes, number, page * ENTRIES_PER_PAGE).ok_or_else(|| {
+            let offset = PhysicalOffset(page * ENTRIES_PER_PAGE);
+            Error::Damaged {
+                file: name,
+                at: position(page),
+                offset,
+                what: "consume queue page",
+            }
+        })
+    }
+
+    /// The entries of the last, partial page of a queue with `end` entries.
+    pub(crate) fn last_page(&self, number: u32, end: u64) -> Result<Vec<QueueEntry>, Error> {
+        let count = narrow(end % ENTRIES_PER_PAGE);
+        if end == 0 {
+            return Ok(Vec::new());
+        }
+        // Also when the last page is full: a queue whose file is missing is found out at open.
+        let mut entries = self.page(number, (end - 1) / ENTRIES_PER_PAGE)?;
+        let have = entries.len();
+        let need = if count == 0 {
+            narrow(ENTRIES_PER_PAGE)
+        } else {
+            count
+        };
+        if have < need {
+            let file = name(number, end / ENTRIES_PER_PAGE);
+            let offset = PhysicalOffset(end);
+            return Err(Error::Damaged {
+                file,
+                at: 0,
+                offset,
+                what: "consume queue is behind its checkpoint",
+            });
+        }
+        entries.truncate(count);
+        Ok(entries)
+    }
+
+    /// Writes entries and makes them durable.
+    pub(crate) fn write(&self, queues: &[DirtyEntries]) -> Result<(), Error> {
+        let mut unsynced: Vec<(String, Arc<dyn DiskFile>)> = Vec::new();
+        let mut created = false;
+        for dirty in queues {
+            let mut first = dirty.start;
+            let pages: Vec<_> = dirty.entries.chunks(narrow(ENTRIES_PER_PAGE)).collect();
+            let per_file = |index: u64| (dirty.start / ENTRIES_PER_PAGE + index) / PAGES_PER_FILE;
+            let indexed: Vec<(u64, &[QueueEntry])> = (0..).zip(pages).collect();
+            for group in indexed.chunk_by(|one, next| per_file(one.0) == per_file(next.0)) {
+                let page = first / ENTRIES_PER_PAGE;
+                let name = name(dirty.queue.number, page);
+                let file = self.open_or_create(&name, &mut created)?;
+                let mut bytes = Vec::with_capacity(group.len() * PAGE_BYTES);
+                for (_, entries) in group {
+                    bytes.extend_from_slice(&page::encode(dirty.queue.number, first, entries));
+                    first += ENTRIES_PER_PAGE;
+                }
+                file.write_at(&bytes, position(page))
+                    .map_err(Error::disk("write", &name))?;
+                unsynced.push((name, file));
+                if unsynced.len() >= 64 {
+                    sync_all(&mut unsynced)?;
+                }
+            }
+        }
+        sync_all(&mut unsynced)?;
+        if created {
+            self.disk
+                .sync_folder(QUEUE_FOLDER)
+                .map_err(Error::disk("sync", QUEUE_FOLDER))?;
+        }
+        Ok(())
+    }
+
+    fn open_or_create(&self, name: &str, created: &mut bool) -> Result<Arc<dyn DiskFile>, Error> {
+        match self.disk.open(name) {
+            Ok(file) => Ok(file),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                *created = true;
+                self.disk.create(name).map_err(Error::disk("create", name))
+            }
+            Err(error) => Err(Error::disk("open", name)(error)),
+        }
+    }
+
+    /// Removes files of queues that `keep` does not know, and those that lie wholly below a queue's first offset.
+    /// `keep` gives a queue's first offset by its number.
+    pub(crate) fn remove_unused(&self, keep: impl Fn(u32) -> Option<u64>) -> Result<(), Error> {
+        for short in self
+            .disk
+            .list(QUEUE_FOLDER)
+            .map_err(Error::disk("list", QUEUE_FOLDER))?
+        {
+            let Some((number, file)) = parse(&short) else {
+                continue;
+            };
+            let end = (file + 1).saturating_mul(PAGES_PER_FILE * ENTRIES_PER_PAGE);
+            if keep(number).is_none_or(|min| end <= min) {
+                let name = format!("{QUEUE_FOLDER}/{short}");
+                self.disk
+                    .remove(&name)
+                    .map_err(Error::disk("remove", &name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse(short: &str) -> Option<(u32, u64)> {
+    let (number, file) = short.split_once('-')?;
+    Some((
+        u32::from_str_radix(number, 16).ok()?,
+        u64::from_str_radix(file, 16).ok()?,
+    ))
+}
+
+fn sync_all(files: &mut Vec<(String, Arc<dyn DiskFile>)>) -> Result<(), Error> {
+    for (name, file) in files.drain(..) {
+        file.sync().map_err(Error::disk("sync", &name))?;
+    }
+    Ok(())
+}

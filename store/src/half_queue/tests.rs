@@ -1,0 +1,82 @@
+use super::*;
+use crate::NameId;
+
+pub(crate) fn entry(seq: u64) -> HalfEntry {
+    HalfEntry {
+        handle: PhysicalOffset(4096 + seq * 8),
+        last_op: PhysicalOffset(0),
+        store_timestamp: 1,
+        unique_hash: seq,
+        topic: NameId(0),
+        group: NameId(1),
+        client: NameId(2),
+        queue_id: 3,
+        size: 100,
+        immunity: NO_IMMUNITY,
+        tags: -4,
+        answered: 0,
+        state: HalfState::Pending,
+        flags: 0,
+    }
+}
+
+fn queue(halfs: u64) -> HalfQueue {
+    let mut queue = HalfQueue::default();
+    for seq in 0..halfs {
+        queue.insert(HalfSeq(seq), entry(seq));
+    }
+    queue
+}
+
+fn state(queue: &HalfQueue, seq: u64) -> Option<HalfState> {
+    match queue.locate(HalfSeq(seq)) {
+        Where::Memory(row) => Some(row.entry.state),
+        Where::File | Where::Nowhere => None,
+    }
+}
+
+#[test]
+fn the_first_decision_stands() {
+    let mut queue = queue(2);
+    queue.apply_op(HalfSeq(0), Kind::Commit, PhysicalOffset(100));
+    queue.apply_op(HalfSeq(0), Kind::Rollback, PhysicalOffset(200));
+    queue.apply_op(HalfSeq(0), Kind::Park, PhysicalOffset(300));
+    assert_eq!(state(&queue, 0), Some(HalfState::Committed));
+    assert_eq!((queue.pending(), queue.parked()), (1, 0));
+}
+
+#[test]
+fn an_op_applied_twice_counts_once() {
+    let mut queue = queue(1);
+    queue.apply_op(HalfSeq(0), Kind::Answer, PhysicalOffset(100));
+    queue.apply_op(HalfSeq(0), Kind::Answer, PhysicalOffset(100));
+    let Where::Memory(row) = queue.locate(HalfSeq(0)) else {
+        panic!("in memory")
+    };
+    assert_eq!(row.entry.answered, 1);
+}
+
+#[test]
+fn parked_halfs_come_back() {
+    let mut queue = queue(1);
+    queue.apply_op(HalfSeq(0), Kind::Park, PhysicalOffset(100));
+    assert_eq!((queue.pending(), queue.parked()), (0, 1));
+    queue.apply_op(HalfSeq(0), Kind::Resume, PhysicalOffset(200));
+    assert_eq!((queue.pending(), queue.parked()), (1, 0));
+}
+
+#[test]
+fn decided_entries_leave_memory_when_they_are_written() {
+    let mut queue = queue(200);
+    for seq in 0..150 {
+        queue.apply_op(HalfSeq(seq), Kind::Rollback, PhysicalOffset(10_000 + seq));
+    }
+    let pages: Vec<u64> = queue.take_dirty().iter().map(|page| page.number).collect();
+    assert_eq!(pages, [0, 1, 2, 3]);
+    queue.apply_op(HalfSeq(151), Kind::Commit, PhysicalOffset(20_000));
+    queue.written(pages.into_iter(), 200);
+    // Page 2 (102..153) changed after it was taken.
+    assert_eq!(queue.in_memory(), 200 - 102);
+    assert_eq!(queue.locate(HalfSeq(5)), Where::File);
+    assert_eq!(queue.undecided_pages(), [(2, 4)]);
+}

@@ -1,0 +1,123 @@
+//! The chain of ops behind a half message: who did what, and why.
+
+use escrow_protocol::transaction::Resolution;
+
+use crate::log_view::Stored;
+use crate::record::op::read_op_flags;
+use crate::record::{Kind, OpBody};
+use crate::{Error, PhysicalOffset, Source};
+
+/// More ops of one half are not walked through: a hostile disk cannot keep a reader for ever.
+const OPS_MAX: usize = 100_000;
+
+/// What an op in a history did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpRecordKind {
+    /// The message was delivered.
+    Commit,
+    /// The message was dropped.
+    Rollback,
+    /// The checks were given up.
+    Park,
+    /// They were taken up again.
+    Resume,
+    /// A check was answered.
+    Answer,
+    /// The opposite of the decision was tried.
+    Conflict,
+    /// The record cannot be read; older ops are out of reach.
+    Damaged,
+}
+
+/// One op of a half message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpRecord {
+    /// Its record.
+    pub physical: PhysicalOffset,
+    /// What it did.
+    pub kind: OpRecordKind,
+    /// When, ms.
+    pub store_timestamp: i64,
+    /// Who did it.
+    pub source: Source,
+    /// What was said or tried.
+    pub resolution: Resolution,
+    /// The client id, may be empty.
+    pub client_id: String,
+    /// The peer's `ip:port`, may be empty.
+    pub address: String,
+    /// Why.
+    pub reason: String,
+    /// Of a commit: the queue offset that it took.
+    pub queue_offset: Option<crate::QueueOffset>,
+}
+
+/// Follows `previous` from the newest op; gives them oldest first. Ops whose segment has left end the walk silently.
+pub(crate) fn walk(
+    newest: u64,
+    read: impl Fn(u64) -> Result<Stored, Error>,
+) -> Result<Vec<OpRecord>, Error> {
+    let mut history = Vec::new();
+    let mut at = newest;
+    while at != 0 && history.len() < OPS_MAX {
+        let stored = match read(at) {
+            Ok(stored) => stored,
+            Err(Error::NotFound { .. }) => break,
+            Err(Error::Damaged { .. }) => {
+                history.push(damaged(at));
+                break;
+            }
+            Err(error) => return Err(error),
+        };
+        let Some((op, previous)) = op_record(&stored) else {
+            history.push(damaged(at));
+            break;
+        };
+        history.push(op);
+        // The chain only goes back; anything else would be a loop.
+        at = if previous < at { previous } else { 0 };
+    }
+    history.reverse();
+    Ok(history)
+}
+
+fn op_record(stored: &Stored) -> Option<(OpRecord, u64)> {
+    let header = &stored.header;
+    let kind = match header.kind {
+        Kind::Commit => OpRecordKind::Commit,
+        Kind::Rollback => OpRecordKind::Rollback,
+        Kind::Park => OpRecordKind::Park,
+        Kind::Resume => OpRecordKind::Resume,
+        Kind::Answer => OpRecordKind::Answer,
+        Kind::Conflict => OpRecordKind::Conflict,
+        _ => return None,
+    };
+    let (body, _) = OpBody::decode(&stored.body)?;
+    let (source, resolution) = read_op_flags(header.flags);
+    let record = OpRecord {
+        physical: PhysicalOffset(header.offset),
+        kind,
+        store_timestamp: header.store_timestamp,
+        source,
+        resolution,
+        client_id: body.client_id.to_owned(),
+        address: body.address.to_owned(),
+        reason: body.reason.to_owned(),
+        queue_offset: (kind == OpRecordKind::Commit).then_some(crate::QueueOffset(header.position)),
+    };
+    Some((record, body.previous))
+}
+
+fn damaged(at: u64) -> OpRecord {
+    OpRecord {
+        physical: PhysicalOffset(at),
+        kind: OpRecordKind::Damaged,
+        store_timestamp: 0,
+        source: Source::Policy,
+        resolution: Resolution::Unknown,
+        client_id: String::new(),
+        address: String::new(),
+        reason: String::new(),
+        queue_offset: None,
+    }
+}

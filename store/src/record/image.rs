@@ -1,0 +1,47 @@
+//! What the store needs to know of a message: read once from its topic and properties, by append and by replay alike.
+
+use escrow_protocol::ids::tags_hash;
+use escrow_protocol::properties::{Properties, name};
+
+use crate::hash::key_hash;
+
+/// More key words than this are not indexed: the rest of a hostile property string costs nothing.
+const KEY_WORDS_MAX: usize = 256;
+
+/// The searchable part of a message's properties.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Searchable {
+    /// Hash of the `TAGS` value as Apache computes it, 0 if there is none.
+    pub(crate) tags: i64,
+    /// Hash of `UNIQ_KEY`, 0 if there is none.
+    pub(crate) unique: u64,
+    /// Hashes of the words of `KEYS`.
+    pub(crate) words: Vec<u64>,
+}
+
+impl Searchable {
+    /// Reads a property string into `self`, keeping the allocation of `words`.
+    pub(crate) fn read(&mut self, properties: &str) {
+        self.tags = 0;
+        self.unique = 0;
+        self.words.clear();
+        for (name, value) in Properties(properties).iter() {
+            match name {
+                name::TAGS => self.tags = tags_hash(value),
+                name::UNIQ_KEY => self.unique = key_hash(value),
+                name::KEYS => {
+                    self.words.clear();
+                    let words = value.split(' ').filter(|word| !word.is_empty());
+                    self.words.extend(words.take(KEY_WORDS_MAX).map(key_hash));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// All hashes that the message can be found by.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = u64> {
+        let unique = (self.unique != 0).then_some(self.unique);
+        unique.into_iter().chain(self.words.iter().copied())
+    }
+}

@@ -1,0 +1,231 @@
+//! Walking the log record by record, and finding the way on where it is damaged.
+
+use crate::Error;
+use crate::hash::crc32c;
+use crate::ids::{narrow, wide};
+use crate::log_view::Stored;
+use crate::record::header::{ALIGNMENT, header_crc, stated_crc};
+use crate::record::{HEADER_BYTES, Header, HeaderError, Kind};
+use crate::segment::{FORMAT, SEGMENT_HEADER_BYTES, Segment};
+
+/// What one read brings in.
+const CHUNK: usize = 1 << 20;
+
+/// What stands at a place in the log.
+#[derive(Debug)]
+pub(super) enum Found {
+    Record(Stored),
+    /// A head that can be trusted before a body that cannot.
+    BadBody(Header),
+    /// No head that can be trusted. `repaired` says what it was, if a single byte is wrong.
+    BadHead {
+        repaired: Option<Header>,
+        stated: [u32; 2],
+    },
+    /// Nothing but zeros, or the end of the file.
+    Nothing,
+}
+
+/// Reads the log through a buffer, within one segment at a time.
+#[derive(Debug)]
+pub(super) struct Scan<'a> {
+    segments: &'a [Segment],
+    buffer: Vec<u8>,
+    start: u64,
+    record_bytes_max: u64,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(segments: &'a [Segment], record_bytes_max: usize) -> Self {
+        let record_bytes_max = wide(record_bytes_max + HEADER_BYTES);
+        Scan {
+            segments,
+            buffer: Vec::new(),
+            start: 0,
+            record_bytes_max,
+        }
+    }
+
+    pub(super) fn segment_of(&self, offset: u64) -> Option<&'a Segment> {
+        let index = self
+            .segments
+            .partition_point(|segment| segment.start <= offset)
+            .checked_sub(1)?;
+        self.segments
+            .get(index)
+            .filter(|segment| offset < segment.end())
+    }
+
+    pub(super) fn segment_after(&self, segment: &Segment) -> Option<&'a Segment> {
+        self.segments
+            .iter()
+            .find(|other| other.start >= segment.end())
+    }
+
+    /// Up to `len` bytes at `offset`; fewer at the end of the segment or its file.
+    fn bytes(&mut self, segment: &Segment, offset: u64, len: usize) -> Result<&[u8], Error> {
+        let has = offset.checked_sub(self.start).map(narrow);
+        let is_buffered = has.is_some_and(|skip| skip.saturating_add(len) <= self.buffer.len());
+        if !is_buffered {
+            self.buffer.resize(len.max(CHUNK), 0);
+            let read = segment.read(&mut self.buffer, offset)?;
+            self.buffer.truncate(read);
+            self.start = offset;
+        }
+        let rest = self
+            .buffer
+            .get(narrow(offset - self.start)..)
+            .unwrap_or_default();
+        Ok(rest.get(..len).unwrap_or(rest))
+    }
+
+    /// What stands at `offset`. `previous` is the header crc of the record before, where it is known.
+    pub(super) fn at(
+        &mut self,
+        segment: &Segment,
+        offset: u64,
+        previous: Option<u32>,
+    ) -> Result<Found, Error> {
+        let head = self.bytes(segment, offset, HEADER_BYTES)?;
+        let Some(head) = head.first_chunk::<HEADER_BYTES>().copied() else {
+            let is_empty = head.iter().all(|byte| *byte == 0);
+            return Ok(if is_empty {
+                Found::Nothing
+            } else {
+                bad_head([0; HEADER_BYTES], offset)
+            });
+        };
+        let header = match Header::decode(&head, offset) {
+            Ok(header) => header,
+            Err(HeaderError::Newer(found)) => {
+                return Err(Error::NewerFormat {
+                    file: segment.name.clone(),
+                    found: u32::from(found),
+                    known: FORMAT,
+                });
+            }
+            Err(HeaderError::Bad) if head.iter().all(|byte| *byte == 0) => {
+                return Ok(Found::Nothing);
+            }
+            Err(HeaderError::Bad) => return Ok(bad_head(head, offset)),
+        };
+        let is_next = previous.is_none_or(|previous| header.previous_crc == previous);
+        if !is_next || !self.fits(segment, &header) {
+            return Ok(Found::BadHead {
+                repaired: None,
+                stated: [0; 2],
+            });
+        }
+        let len = narrow(u64::from(header.len));
+        let record = self.bytes(segment, offset, len)?;
+        let body = record.get(HEADER_BYTES..).unwrap_or_default();
+        if record.len() < len || crc32c(body) != header.body_crc {
+            return Ok(Found::BadBody(header));
+        }
+        Ok(Found::Record(Stored {
+            header,
+            body: bytes::Bytes::copy_from_slice(body),
+        }))
+    }
+
+    fn fits(&self, segment: &Segment, header: &Header) -> bool {
+        u64::from(header.len) <= self.record_bytes_max.max(segment.bytes)
+            && header.end() <= segment.end()
+    }
+
+    /// Where the record behind `header` begins; `None` if that segment is not there yet.
+    pub(super) fn behind(&self, segment: &Segment, header: &Header) -> Option<u64> {
+        match header.kind {
+            Kind::Pad => self
+                .segment_after(segment)
+                .map(|next| next.start + SEGMENT_HEADER_BYTES),
+            _ => Some(header.end()),
+        }
+    }
+
+    /// The first record with a good head from `from` on, up to `until`, in this segment or a later one. One whose chain fits
+    /// one of the `stated` checksums of the damaged record before it is preferred: bytes of a message body could look like a
+    /// record, but cannot be chained to.
+    pub(super) fn next_good(
+        &mut self,
+        from: u64,
+        until: u64,
+        stated: [u32; 2],
+    ) -> Result<Option<Header>, Error> {
+        let mut first = None;
+        let mut at = from;
+        while let Some(segment) = self.segment_of(at) {
+            let file_end = segment.file_end()?;
+            let end = file_end.min(until);
+            while at < end {
+                if let Some(header) = self.head_at(segment, at)? {
+                    if stated.contains(&header.previous_crc) {
+                        return Ok(Some(header));
+                    }
+                    first = first.or(Some(header));
+                }
+                at += ALIGNMENT;
+            }
+            let Some(next) = self.segment_after(segment) else {
+                break;
+            };
+            if first.is_some() || next.start >= until {
+                break;
+            }
+            at = next.start + SEGMENT_HEADER_BYTES;
+        }
+        Ok(first)
+    }
+
+    fn head_at(&mut self, segment: &Segment, offset: u64) -> Result<Option<Header>, Error> {
+        let head = self.bytes(segment, offset, HEADER_BYTES)?;
+        let header = Header::decode(head, offset).ok();
+        Ok(header.filter(|header| self.fits(segment, header)))
+    }
+
+    /// Good heads from `header` on, along the chain of lengths: how many, and the highest durable watermark among them.
+    pub(super) fn follow(&mut self, header: Header) -> Result<(u64, u64), Error> {
+        let (mut records, mut durable) = (0, 0);
+        let mut next = Some(header);
+        while let Some(header) = next {
+            records += 1;
+            durable = durable.max(header.durable);
+            let segment = self.segment_of(header.offset);
+            let at = segment.and_then(|segment| self.behind(segment, &header));
+            next = match at.and_then(|at| Some((self.segment_of(at)?, at))) {
+                Some((segment, at)) => self.head_at(segment, at)?,
+                None => None,
+            };
+        }
+        Ok((records, durable))
+    }
+
+    /// The end of the last byte at or behind `from` and before `until` that is not zero, within the segment of `from`.
+    pub(super) fn content_end(&mut self, from: u64, until: u64) -> Result<u64, Error> {
+        let mut content_end = from;
+        let Some(segment) = self.segment_of(from) else {
+            return Ok(content_end);
+        };
+        let end = segment.file_end()?.min(until);
+        let mut at = from;
+        while at < end {
+            let len = narrow(end - at).min(CHUNK);
+            let bytes = self.bytes(segment, at, len)?;
+            if bytes.is_empty() {
+                break;
+            }
+            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+                content_end = at + wide(last) + 1;
+            }
+            at += wide(bytes.len());
+        }
+        Ok(content_end)
+    }
+}
+
+fn bad_head(head: [u8; HEADER_BYTES], offset: u64) -> Found {
+    Found::BadHead {
+        repaired: Header::repair(&head, offset),
+        stated: [stated_crc(&head), header_crc(&head)],
+    }
+}

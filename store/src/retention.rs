@@ -1,0 +1,223 @@
+//! Retention: segments leave from the head of the log, never before what still matters in them was carried forward.
+
+use crate::half_queue::Row;
+use crate::ids::wide;
+use crate::log_view::LogView;
+use crate::record::MetaBody;
+use crate::segment::LOG_FOLDER;
+use crate::state::{SegmentUse, Shared, half_tail_key, level_tail_key, queue_tail_key};
+use crate::{Error, HalfSeq, PhysicalOffset, SpaceState, Store};
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// What one step of retention did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetentionReport {
+    /// Undecided halfs whose bytes were carried forward.
+    pub relocated: u64,
+    /// Bytes written for that.
+    pub relocated_bytes: u64,
+    /// Undecided halfs whose bytes cannot be read and go with the segment; they stay listed.
+    pub unreadable: u64,
+    /// The segment that left: its start.
+    pub removed: Option<PhysicalOffset>,
+    /// True if another step has work to do at once.
+    pub is_unfinished: bool,
+}
+
+/// The oldest segment, once it may leave.
+#[derive(Clone, Copy, Debug)]
+struct Leaving {
+    start: u64,
+    end: u64,
+    used: SegmentUse,
+}
+
+impl Store {
+    /// Carries a bounded amount of what is undecided out of the oldest segment, if that is old enough or the disk is nearly
+    /// full, and removes it when nothing is left. To be called now and then, and again at once while there is more to do.
+    ///
+    /// # Errors
+    /// The disk failed; a failed log write poisons the store.
+    pub fn retention_step(&mut self, now_ms: i64) -> Result<RetentionReport, Error> {
+        let mut report = RetentionReport::default();
+        let Some(leaving) = self.leaving(now_ms) else {
+            return Ok(report);
+        };
+        if !self.relocate_out_of(now_ms, leaving, &mut report)? {
+            report.is_unfinished = true;
+            return Ok(report);
+        }
+        self.carry_tails(now_ms, leaving)?;
+        // What was carried must be durable before its only other copy goes.
+        self.log.write()?;
+        self.log.sync()?;
+        self.remove(leaving)?;
+        report.removed = Some(PhysicalOffset(leaving.start));
+        report.is_unfinished = self.leaving(now_ms).is_some();
+        Ok(report)
+    }
+
+    fn leaving(&self, now_ms: i64) -> Option<Leaving> {
+        let (start, end) = self.shared().log.segments().first().copied()?;
+        if start == self.log.segment_start() {
+            return None;
+        }
+        let used = self.state.segments.get(&start).copied().unwrap_or_default();
+        let reserved = i64::try_from(self.settings.file_reserved.as_millis()).unwrap_or(i64::MAX);
+        let hour = now_ms.div_euclid(HOUR_MS).rem_euclid(24);
+        let is_hour = self
+            .settings
+            .delete_hour
+            .is_none_or(|wanted| i64::from(wanted) == hour);
+        let is_old = used.referred.saturating_add(reserved) < now_ms;
+        let is_due = (is_old && is_hour) || self.space.state() >= SpaceState::Clean;
+        is_due.then_some(Leaving { start, end, used })
+    }
+
+    /// True when no undecided half that can be read is left in the segment.
+    fn relocate_out_of(
+        &mut self,
+        now_ms: i64,
+        leaving: Leaving,
+        report: &mut RetentionReport,
+    ) -> Result<bool, Error> {
+        for (seq, row) in self.undecided_in(leaving) {
+            if report.relocated_bytes >= self.settings.relocate_step_bytes {
+                return Ok(false);
+            }
+            debug_assert!(
+                row.place < leaving.end,
+                "the half is in the leaving segment"
+            );
+            match self.relocate(now_ms, seq) {
+                Ok(bytes) => {
+                    report.relocated += 1;
+                    report.relocated_bytes += bytes;
+                }
+                Err(Error::Damaged { .. } | Error::NotFound { .. }) => report.unreadable += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Undecided halfs with their bytes in the segment, about as many as one step carries.
+    fn undecided_in(&self, leaving: Leaving) -> Vec<(HalfSeq, Row)> {
+        let halfs = self.shared().halfs.read();
+        let mut bytes = 0;
+        let limit = self.settings.relocate_step_bytes;
+        // Handles grow with the sequence: behind the first one beyond the segment there are no more.
+        let candidates = halfs
+            .undecided_rows(HalfSeq(0))
+            .take_while(|(_, row)| row.entry.handle.0 < leaving.end);
+        let here = candidates.filter(|(_, row)| row.place < leaving.end);
+        let some = here.take_while(|(_, row)| {
+            let fits = bytes <= limit;
+            bytes += u64::from(row.entry.size);
+            fits
+        });
+        some.collect()
+    }
+
+    /// Carries forward what only this segment says: metadata, and how far sequences had come whose last record is in it.
+    fn carry_tails(&mut self, now_ms: i64, leaving: Leaving) -> Result<(), Error> {
+        let mut carried: Vec<(String, Vec<u8>)> = Vec::new();
+        for queue in self.shared().queues.all() {
+            let min = queue.min_after(
+                &self.shared().queue_files,
+                leaving.end,
+                leaving.used.referred,
+            )?;
+            let (_, end) = queue.extent();
+            if min == end && end > 0 {
+                carried.push((
+                    queue_tail_key(&queue.topic, queue.id),
+                    end.to_le_bytes().to_vec(),
+                ));
+            }
+        }
+        for (level, next) in &self.state.schedule {
+            carried.push((level_tail_key(*level), next.to_le_bytes().to_vec()));
+        }
+        if self.state.last_half_at < leaving.end {
+            carried.push((half_tail_key(), self.next_half().0.to_le_bytes().to_vec()));
+        }
+        // Said already, in a record that stays.
+        carried.retain(|(key, value)| {
+            let known = self.state.meta.get(key);
+            known.is_none_or(|known| known.value != *value || known.at < leaving.end)
+        });
+        let metas = self.state.meta.iter().filter(|(key, meta)| {
+            meta.at < leaving.end && !carried.iter().any(|(other, _)| other == *key)
+        });
+        let metas: Vec<_> = metas
+            .map(|(key, meta)| (key.clone(), meta.value.clone()))
+            .collect();
+        for (key, value) in carried.into_iter().chain(metas) {
+            self.append_meta(
+                now_ms,
+                MetaBody {
+                    key: &key,
+                    value: &value,
+                },
+                0,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, leaving: Leaving) -> Result<(), Error> {
+        let shared = self.shared().clone();
+        for queue in shared.queues.all() {
+            let min = queue.min_after(&shared.queue_files, leaving.end, leaving.used.referred)?;
+            queue.raise_min(min);
+        }
+        let first_kept = shared.first_half_from(PhysicalOffset(leaving.end))?;
+        shared.halfs.write().forget_below(first_kept.0);
+        shared.index.write().forget_below(leaving.end);
+        self.state.queues.set_whole(false);
+        self.state.segments.remove(&leaving.start);
+        remove_file(&shared.log, &*self.disk, leaving.start)
+    }
+}
+
+fn remove_file(log: &LogView, disk: &dyn crate::Disk, start: u64) -> Result<(), Error> {
+    let Some(segment) = log.remove_segment(start) else {
+        return Ok(());
+    };
+    disk.remove(&segment.name)
+        .map_err(Error::disk("remove", &segment.name))?;
+    disk.sync_folder(LOG_FOLDER)
+        .map_err(Error::disk("sync", LOG_FOLDER))
+}
+
+impl Shared {
+    /// The first sequence whose half was written at or behind `offset`.
+    fn first_half_from(&self, offset: PhysicalOffset) -> Result<HalfSeq, Error> {
+        let (mut low, mut high) = {
+            let halfs = self.halfs.read();
+            (halfs.first_kept(), halfs.next().0)
+        };
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let mut at = middle;
+            let mut handle = None;
+            // A damaged page only makes us keep more than we need.
+            while at < high && handle.is_none() {
+                handle = self
+                    .half_row(HalfSeq(at))
+                    .ok()
+                    .flatten()
+                    .map(|row| row.entry.handle);
+                at += wide(1);
+            }
+            if handle.is_some_and(|handle| handle < offset) {
+                low = at;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(HalfSeq(low))
+    }
+}
