@@ -2,6 +2,7 @@ package escrow.conformance;
 
 import java.util.List;
 import java.util.Map;
+import java.util.TreeSet;
 import java.util.concurrent.Callable;
 import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.exception.MQClientException;
@@ -38,6 +39,11 @@ final class Queries {
     private static Object byKey(DefaultMQProducer producer, String topic, String key) throws Exception {
         List<MessageExt> found = producer.queryMessage(topic, key, 10, 0, System.currentTimeMillis() + 60_000).getMessageList();
         return found.stream().map(Inbox::body).sorted().toList();
+    }
+
+    // Apache has a copy for each round of its checks.
+    private static Object distinct(Object found) {
+        return new TreeSet<>((List<?>) found);
     }
 
     // The index is built a moment after the store.
@@ -87,6 +93,6 @@ final class Queries {
         found(() -> byKey(producer, topic, "fence"), "[fence]");
         scene.report.observe("by key", outcome(() -> byKey(producer, topic, "red")));
         scene.report.observe("by client id", outcome(() -> Inbox.body(producer.viewMessage(topic, sent.getMsgId()))));
-        scene.report.observe("by key in the half topic", outcome(() -> byKey(producer, "RMQ_SYS_TRANS_HALF_TOPIC", "red")));
+        scene.report.observe("by key in the half topic", outcome(() -> distinct(byKey(producer, "RMQ_SYS_TRANS_HALF_TOPIC", "red"))));
     }
 }
