@@ -121,7 +121,6 @@ impl Error {
                     | response::SERVICE_NOT_AVAILABLE
                     | response::NO_PERMISSION
                     | response::TOPIC_NOT_EXIST
-                    | response::GO_AWAY
             ),
             _ => false,
         }

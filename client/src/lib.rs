@@ -10,28 +10,6 @@
 //! | [`consumer`] | pulling with long polls |
 //! | [`unique_key`], [`message`], [`error`] | ids, messages, failures |
 //!
-//! A transactional message, from the sender's side:
-//!
-//! ```no_run
-//! use escrow_client::{Check, Client, Message, Resolution, Settings, TransactionProducer};
-//!
-//! # async fn order_is_committed(_transaction_id: &str) -> bool { true }
-//! # async fn run() -> escrow_client::Result<()> {
-//! let client = Client::start(Settings::new("127.0.0.1:9876")).await?;
-//! let producer = TransactionProducer::new(&client, "order-service", |check: Check| async move {
-//!     if order_is_committed(&check.transaction_id).await {
-//!         Resolution::Commit
-//!     } else {
-//!         Resolution::Unknown
-//!     }
-//! });
-//! let half = producer.send_half(&Message::new("Orders", "order 42")).await?;
-//! // Here the database transaction records half.transaction_id() and commits.
-//! producer.end(&half, Resolution::Commit).await?;
-//! # Ok(())
-//! # }
-//! ```
-//!
 //! It knows nothing of how a broker works inside, and depends on `escrow-protocol` alone.
 
 pub mod check;
