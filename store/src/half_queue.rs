@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::record::Kind;
+use crate::record::op::Source;
 use crate::{HalfSeq, PhysicalOffset};
 
 pub(crate) mod entry;
@@ -128,7 +129,13 @@ impl HalfQueue {
 
     /// An op record. The one function that changes a half's state, for append and replay alike; an op that is older than what
     /// the entry knows already changes nothing.
-    pub(crate) fn apply_op(&mut self, seq: HalfSeq, kind: Kind, at: PhysicalOffset) {
+    pub(crate) fn apply_op(
+        &mut self,
+        seq: HalfSeq,
+        kind: Kind,
+        source: Source,
+        at: PhysicalOffset,
+    ) {
         let Some(entry) = self.table.get_mut(seq.0) else {
             return;
         };
@@ -145,7 +152,10 @@ impl HalfQueue {
                 entry.state = HalfState::Pending;
                 entry.answered = 0;
             }
-            Kind::Answer => entry.answered = entry.answered.saturating_add(1),
+            // What nobody asked for is kept in the history and counts nothing.
+            Kind::Answer if source == Source::Check => {
+                entry.answered = entry.answered.saturating_add(1)
+            }
             _ => {}
         }
         let after = entry.state;
@@ -181,6 +191,11 @@ impl HalfQueue {
             None if seq.0 < self.flushed && seq.0 >= self.first_kept => Where::File,
             None => Where::Nowhere,
         }
+    }
+
+    /// The entry of a half that is in memory, as every undecided one is.
+    pub(crate) fn get(&self, seq: HalfSeq) -> Option<&HalfEntry> {
+        self.table.get(seq.0)
     }
 
     fn row(&self, seq: u64) -> Option<Row> {

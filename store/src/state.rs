@@ -18,8 +18,9 @@ use crate::names::Names;
 use crate::queues::{Lost, Need, QueueMap, Queues, Slot};
 use crate::record::image::Searchable;
 use crate::record::meta::META_DELETE;
+use crate::record::op::read_op_flags;
 use crate::record::{CommitBody, HalfBody, Header, Kind, MetaBody, OpBody, RelocateBody};
-use crate::{Error, HalfSeq, NameId, NewHalf, PhysicalOffset};
+use crate::{Error, HalfSeq, NameId, NewHalf, PhysicalOffset, Source};
 
 /// Keys of META records that are the store's own.
 pub(crate) const OWN_META: &str = "\u{1}store/";
@@ -136,7 +137,12 @@ impl State {
             Kind::Relocate => self.replay_relocate(header, body),
             Kind::Commit => self.replay_commit(header, body),
             Kind::Rollback | Kind::Park | Kind::Resume | Kind::Answer | Kind::Conflict => {
-                self.apply_op(HalfSeq(header.link), header.kind, header.offset);
+                self.apply_op(
+                    HalfSeq(header.link),
+                    header.kind,
+                    source_of(header),
+                    header.offset,
+                );
                 Ok(())
             }
             Kind::Meta => {
@@ -291,7 +297,12 @@ impl State {
     fn replay_commit(&mut self, header: &Header, body: &[u8]) -> Result<(), Malformed> {
         let (_, rest) = OpBody::decode(body).ok_or(Malformed)?;
         let commit = CommitBody::decode(rest).ok_or(Malformed)?;
-        self.apply_op(HalfSeq(header.link), Kind::Commit, header.offset);
+        self.apply_op(
+            HalfSeq(header.link),
+            Kind::Commit,
+            source_of(header),
+            header.offset,
+        );
         let entry = commit_entry(&commit, header.store_timestamp);
         self.queues.apply(
             commit.topic,
@@ -327,7 +338,7 @@ impl State {
         self.note_reference(commit.place, time);
     }
 
-    pub(crate) fn apply_op(&mut self, seq: HalfSeq, kind: Kind, at: u64) {
+    pub(crate) fn apply_op(&mut self, seq: HalfSeq, kind: Kind, source: Source, at: u64) {
         let recalled = match self.shared.halfs.read().locate(seq) {
             Where::File => true,
             Where::Memory(_) | Where::Nowhere => false,
@@ -338,7 +349,7 @@ impl State {
         self.shared
             .halfs
             .write()
-            .apply_op(seq, kind, PhysicalOffset(at));
+            .apply_op(seq, kind, source, PhysicalOffset(at));
     }
 
     pub(crate) fn apply_meta(&mut self, meta: MetaBody<'_>, is_delete: bool, at: u64) {
@@ -416,7 +427,7 @@ impl State {
             // While the original is there its bytes are still good, so the half stays where it was.
             Kind::Relocate => {}
             Kind::Rollback | Kind::Park | Kind::Resume | Kind::Answer | Kind::Conflict => {
-                self.apply_op(seq, header.kind, header.offset);
+                self.apply_op(seq, header.kind, source_of(header), header.offset);
             }
             Kind::DropTopic => {
                 if let Some(topic) = self.queues.topic_by_hash(header.subject) {
@@ -445,7 +456,7 @@ impl State {
     /// A COMMIT whose body is damaged, of a half that is known: the head has the queue offset, the half has all the rest.
     fn apply_lost_commit(&mut self, header: &Header) -> bool {
         let seq = HalfSeq(header.link);
-        self.apply_op(seq, Kind::Commit, header.offset);
+        self.apply_op(seq, Kind::Commit, source_of(header), header.offset);
         let Ok(Some(row)) = self.shared.half_row(seq) else {
             return false;
         };
@@ -480,6 +491,11 @@ impl State {
                 .extend(self.index_staged.drain(..));
         }
     }
+}
+
+fn source_of(op: &Header) -> Source {
+    let (source, _) = read_op_flags(op.flags);
+    source
 }
 
 /// The queue entry of a plain message.

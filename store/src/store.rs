@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use escrow_protocol::message::{self, Message};
 use escrow_protocol::transaction::Resolution;
 
@@ -409,7 +410,7 @@ impl Store {
             .log
             .append(head, now_ms, body.len(), |_, out| body.put(out))?;
         self.note(&span);
-        self.state.apply_op(seq, kind, span.offset);
+        self.state.apply_op(seq, kind, op.source, span.offset);
         Ok(op_placed(&span, None))
     }
 
@@ -452,7 +453,7 @@ impl Store {
             commit.put(out);
         })?;
         self.note(&span);
-        self.state.apply_op(seq, Kind::Commit, span.offset);
+        self.state.apply_op(seq, Kind::Commit, source, span.offset);
         let until = Need::Until(need, span.end);
         self.state
             .apply_commit(slot, &commit, span.offset, span.store_timestamp, until);
@@ -565,6 +566,33 @@ impl Store {
         let row = self.state.shared.half_row(seq).ok().flatten()?;
         let is_kept = row.entry.state.is_undecided() || row.place >= self.state.shared.log.start();
         is_kept.then_some(row.entry)
+    }
+
+    /// What is known of a half while it is undecided. Only memory is looked at, so this may be asked often.
+    pub fn undecided_half(&self, seq: HalfSeq) -> Option<HalfEntry> {
+        let halfs = self.state.shared.halfs.read();
+        halfs
+            .get(seq)
+            .copied()
+            .filter(|entry| entry.state.is_undecided())
+    }
+
+    /// The wire image of a half, also of one that is not written yet.
+    ///
+    /// # Errors
+    /// It is not kept, or damaged.
+    pub fn half_image(&self, seq: HalfSeq) -> Result<Bytes, Error> {
+        let row = self.state.shared.half_row(seq)?.ok_or(Error::NotFound {
+            what: "half message",
+        })?;
+        let stored = self.log.read(
+            row.place,
+            crate::ids::narrow(u64::from(row.entry.size)) + 512,
+        )?;
+        let image = half_image(&stored).ok_or(Error::NotFound {
+            what: "half message",
+        })?;
+        Ok(Bytes::copy_from_slice(image))
     }
 
     /// The half message with this original handle, also when its bytes were carried elsewhere.

@@ -144,7 +144,8 @@ fn the_first_decision_stands_and_the_history_tells() {
     let entry = store.half(half.seq).unwrap();
     assert_eq!(
         (entry.state, entry.answered, entry.immunity_ms()),
-        (HalfState::RolledBack, 1, Some(7000))
+        (HalfState::RolledBack, 0, Some(7000)),
+        "an answer that nobody asked for does not count"
     );
     assert_eq!(
         store.reader().by_offset(half.physical).unwrap(),

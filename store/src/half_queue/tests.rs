@@ -38,9 +38,14 @@ fn state(queue: &HalfQueue, seq: u64) -> Option<HalfState> {
 #[test]
 fn the_first_decision_stands() {
     let mut queue = queue(2);
-    queue.apply_op(HalfSeq(0), Kind::Commit, PhysicalOffset(100));
-    queue.apply_op(HalfSeq(0), Kind::Rollback, PhysicalOffset(200));
-    queue.apply_op(HalfSeq(0), Kind::Park, PhysicalOffset(300));
+    queue.apply_op(HalfSeq(0), Kind::Commit, Source::Check, PhysicalOffset(100));
+    queue.apply_op(
+        HalfSeq(0),
+        Kind::Rollback,
+        Source::Check,
+        PhysicalOffset(200),
+    );
+    queue.apply_op(HalfSeq(0), Kind::Park, Source::Check, PhysicalOffset(300));
     assert_eq!(state(&queue, 0), Some(HalfState::Committed));
     assert_eq!((queue.pending(), queue.parked()), (1, 0));
 }
@@ -48,8 +53,8 @@ fn the_first_decision_stands() {
 #[test]
 fn an_op_applied_twice_counts_once() {
     let mut queue = queue(1);
-    queue.apply_op(HalfSeq(0), Kind::Answer, PhysicalOffset(100));
-    queue.apply_op(HalfSeq(0), Kind::Answer, PhysicalOffset(100));
+    queue.apply_op(HalfSeq(0), Kind::Answer, Source::Check, PhysicalOffset(100));
+    queue.apply_op(HalfSeq(0), Kind::Answer, Source::Check, PhysicalOffset(100));
     let Where::Memory(row) = queue.locate(HalfSeq(0)) else {
         panic!("in memory")
     };
@@ -59,9 +64,9 @@ fn an_op_applied_twice_counts_once() {
 #[test]
 fn parked_halfs_come_back() {
     let mut queue = queue(1);
-    queue.apply_op(HalfSeq(0), Kind::Park, PhysicalOffset(100));
+    queue.apply_op(HalfSeq(0), Kind::Park, Source::Check, PhysicalOffset(100));
     assert_eq!((queue.pending(), queue.parked()), (0, 1));
-    queue.apply_op(HalfSeq(0), Kind::Resume, PhysicalOffset(200));
+    queue.apply_op(HalfSeq(0), Kind::Resume, Source::Check, PhysicalOffset(200));
     assert_eq!((queue.pending(), queue.parked()), (1, 0));
 }
 
@@ -69,14 +74,42 @@ fn parked_halfs_come_back() {
 fn decided_entries_leave_memory_when_they_are_written() {
     let mut queue = queue(200);
     for seq in 0..150 {
-        queue.apply_op(HalfSeq(seq), Kind::Rollback, PhysicalOffset(10_000 + seq));
+        queue.apply_op(
+            HalfSeq(seq),
+            Kind::Rollback,
+            Source::Check,
+            PhysicalOffset(10_000 + seq),
+        );
     }
     let pages: Vec<u64> = queue.take_dirty().iter().map(|page| page.number).collect();
     assert_eq!(pages, [0, 1, 2, 3]);
-    queue.apply_op(HalfSeq(151), Kind::Commit, PhysicalOffset(20_000));
+    queue.apply_op(
+        HalfSeq(151),
+        Kind::Commit,
+        Source::Check,
+        PhysicalOffset(20_000),
+    );
     queue.written(pages.into_iter(), 200);
     // Page 2 (102..153) changed after it was taken.
     assert_eq!(queue.in_memory(), 200 - 102);
     assert_eq!(queue.locate(HalfSeq(5)), Where::File);
     assert_eq!(queue.undecided_pages(), [(2, 4)]);
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_does_not_count() {
+    let mut queue = queue(1);
+    queue.apply_op(
+        HalfSeq(0),
+        Kind::Answer,
+        Source::Producer,
+        PhysicalOffset(100),
+    );
+    let Where::Memory(row) = queue.locate(HalfSeq(0)) else {
+        panic!("in memory")
+    };
+    assert_eq!(
+        (row.entry.answered, row.entry.last_op),
+        (0, PhysicalOffset(100))
+    );
 }
