@@ -1,0 +1,78 @@
+//! How many checks a second may go out: a leaky bucket on the monotonic clock.
+
+/// Checks that may go out at once after a pause.
+const BURST: u64 = 20;
+
+/// The broker-wide rate of checks.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    interval_us: u64,
+    /// When the checks sent so far would have been sent at an even rate.
+    even_us: u64,
+}
+
+impl Pace {
+    /// A pace of so many checks a second, one at least.
+    pub(crate) fn per_second(checks: u32) -> Self {
+        Pace {
+            interval_us: 1_000_000 / u64::from(checks.clamp(1, 1_000_000)),
+            even_us: 0,
+        }
+    }
+
+    /// When the next check may go out.
+    pub(crate) fn next_ms(&self) -> u64 {
+        self.even_us
+            .saturating_sub(self.interval_us * (BURST - 1))
+            .div_ceil(1_000)
+    }
+
+    /// Whether a check may go out now.
+    pub(crate) fn is_free(&self, mono_ms: u64) -> bool {
+        self.next_ms() <= mono_ms
+    }
+
+    /// Counts a check that goes out now.
+    pub(crate) fn spend(&mut self, mono_ms: u64) {
+        self.even_us = self.even_us.max(mono_ms.saturating_mul(1_000)) + self.interval_us;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_second_sees_more_than_its_checks_and_one_burst() {
+        let mut pace = Pace::per_second(1_000);
+        let mut sent = Vec::new();
+        for ms in 5_000..15_000 {
+            while pace.is_free(ms) {
+                pace.spend(ms);
+                sent.push(ms);
+            }
+        }
+        let busiest = (5_000..14_000)
+            .step_by(7)
+            .map(|from| {
+                sent.iter()
+                    .filter(|ms| (from..from + 1_000).contains(*ms))
+                    .count()
+            })
+            .max();
+        assert!(busiest <= Some(1_020), "{busiest:?}");
+        assert!(sent.len() >= 10_000, "and none is wasted: {}", sent.len());
+    }
+
+    #[test]
+    fn a_pause_does_not_save_up() {
+        let mut pace = Pace::per_second(1_000);
+        pace.spend(0);
+        let at_once = (0..100).take_while(|_| {
+            let free = pace.is_free(60_000);
+            pace.spend(60_000);
+            free
+        });
+        assert_eq!(at_once.count(), 20);
+    }
+}

@@ -1,0 +1,12 @@
+//! The coordinator's rules, one test each, on a store in memory and a clock that moves when told.
+
+mod asking;
+mod end_transaction;
+mod half;
+mod model;
+mod parking;
+mod restart;
+mod simulation;
+mod timing;
+mod view;
+mod world;
