@@ -83,11 +83,13 @@ func txCommit(s *scene) {
 	in := s.inbox(s.name("c"), topic, "*")
 	in.await(3, 20)
 	settle()
-	s.expect("delivered", []string{"order-0", "order-1", "order-2"}, in.bodiesInQueue())
+	s.expect("delivered", []string{"order-0", "order-1", "order-2"}, in.sortedBodies())
 	s.expect("checks", 0, len(listener.asked()))
-	for i, m := range in.inQueue() {
-		s.expect(fmt.Sprintf("delivered %d", i), fmt.Sprintf("offset %d TagA k%d blue", i, i),
-			fmt.Sprintf("offset %d %s %s %s", m.QueueOffset, m.GetTags(), m.GetKeys(), m.GetProperty("colour")))
+	for _, m := range in.all() {
+		var i int
+		fmt.Sscanf(string(m.Body), "order-%d", &i)
+		s.expect(fmt.Sprintf("delivered %d", i), fmt.Sprintf("TagA k%d blue", i),
+			fmt.Sprintf("%s %s %s", m.GetTags(), m.GetKeys(), m.GetProperty("colour")))
 		s.expectSame(fmt.Sprintf("delivered id %d", i), ids[i], m.MsgId)
 		s.expectSame(fmt.Sprintf("delivered transaction id %d", i), ids[i], m.TransactionId)
 	}
