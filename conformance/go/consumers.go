@@ -22,6 +22,7 @@ func consumerScenarios() []scenario {
 		{"orderly-dead-letter", orderlyDeadLetter},
 		{"tag-filter", tagFilter},
 		{"lite-pull-assign", pullFrom},
+		{"lite-pull-subscribe", pullSubscribed},
 		{"retry-then-success", retry},
 		{"retry-then-dead-letter", deadLetter},
 		{"retry-transactional", retryTransactional},
@@ -197,6 +198,37 @@ func pullFrom(s *scene) {
 	s.observe("beyond the end", pull(9))
 	s.expect("offset of an hour ago", int64(0), must(c.OffsetForTimestamp(queue, time.Now().Add(-time.Hour).UnixMilli())))
 	s.expect("offset in an hour", int64(5), must(c.OffsetForTimestamp(queue, time.Now().Add(time.Hour).UnixMilli())))
+}
+
+func pullSubscribed(s *scene) {
+	topic := s.topic("t", 1)
+	p := s.producer()
+	for i := 0; i < 3; i++ {
+		send(p, message(topic, "", "", fmt.Sprint(i)))
+	}
+	run := func(count int) []string {
+		c := must(rocketmq.NewPullConsumer(consumer.WithNsResolver(s.resolver()), consumer.WithGroupName(s.name("c")),
+			consumer.WithInstance(instance()), consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset)))
+		must(0, c.Subscribe(topic, consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}))
+		must(0, c.Start())
+		defer c.Shutdown()
+		bodies := []string{}
+		until(40, func() bool {
+			request, err := c.Poll(context.Background(), time.Second)
+			if err == nil {
+				for _, m := range request.GetMsgList() {
+					bodies = append(bodies, string(m.Body))
+				}
+				c.ACK(context.Background(), request, consumer.ConsumeSuccess)
+			}
+			return len(bodies) >= count
+		})
+		must(0, c.PersistOffset(context.Background(), topic))
+		return bodies
+	}
+	s.expect("first run", []string{"0", "1", "2"}, run(3))
+	send(p, message(topic, "", "", "3"))
+	s.expect("second run", []string{"3"}, run(1))
 }
 
 func (s *scene) failing(topic string, failures, timesMax int32) *inbox {

@@ -30,7 +30,6 @@ var missing = map[string]string{
 	"query-transactional":      "the client has no query call",
 	"query-undecided":          "the client has no query call",
 	"offsets":                  "the client has no call for min and max offset",
-	"lite-pull-subscribe":      "the client's pull consumer commits without telling when",
 	"end-twice":                wire,
 	"end-commit-then-rollback": wire,
 	"end-rollback-then-commit": wire,
