@@ -209,6 +209,16 @@ impl Queue {
         Ok(found)
     }
 
+    /// The visible entry at `at`, unless it is only in a file.
+    pub(crate) fn in_memory(&self, at: u64) -> Option<QueueEntry> {
+        let body = self.body.read();
+        if at < body.min || at >= body.visible {
+            return None;
+        }
+        let index = at.checked_sub(body.memory_start)?;
+        body.memory.get(narrow(index)).copied()
+    }
+
     fn timestamp(&self, files: &QueueFiles, index: u64) -> Result<i64, Error> {
         let entry = self.entries(files, index, 1)?.first().copied();
         Ok(entry.map_or(i64::MAX, |entry| entry.store_timestamp))

@@ -112,6 +112,11 @@ impl LogView {
         }
     }
 
+    /// True if the record at this offset is read from memory.
+    pub(crate) fn is_in_memory(&self, offset: u64) -> bool {
+        self.tail.read().at(offset).is_some()
+    }
+
     /// The record at an offset that a client or operator gave; `Ok(None)` if none begins there.
     pub(crate) fn look(&self, offset: u64, size_hint: usize) -> Result<Option<Stored>, Error> {
         let not_found = Error::NotFound { what: "log offset" };

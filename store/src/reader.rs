@@ -76,6 +76,16 @@ impl Reader {
         }
     }
 
+    /// True if the entry at this offset and its message are in memory, so that reading it waits for no disk. What follows them
+    /// may still have to be read: half messages that were committed late lie further back.
+    pub fn is_recent(&self, topic: &str, queue_id: i32, offset: QueueOffset) -> bool {
+        let queue = self.shared.queues.get(topic, queue_id);
+        match queue.and_then(|queue| queue.in_memory(offset.0)) {
+            Some(entry) => self.shared.log.is_in_memory(entry.physical.0),
+            None => false,
+        }
+    }
+
     /// The wire image of the message behind an entry of that queue at `offset`.
     ///
     /// # Errors
