@@ -1,7 +1,26 @@
 //! The server: sockets, log thread, maintenance, topics, consumers, name server, admin.
 
+mod broker;
+mod check_sender;
+mod clock;
 pub mod config;
+mod consumers;
+mod counters;
+mod delay;
 mod groups;
 mod identity;
 mod locks;
+mod log_thread;
+mod long_polls;
+mod maintenance;
+mod namesrv;
+mod offsets;
+mod producers;
+mod remoting;
+mod shared;
+mod tasks;
 mod topics;
+mod unique_key;
+
+pub use broker::{Addresses, Broker, StartError};
+pub(crate) use escrow_coordinator::ConnectionId;

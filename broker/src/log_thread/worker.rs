@@ -1,0 +1,166 @@
+//! The loop of the log thread.
+
+use std::sync::Arc;
+
+use escrow_coordinator::{CheckRequest, Coordinator, Now};
+use escrow_store::{Durability, Store};
+use tokio::sync::mpsc;
+
+use super::inbox::Inbox;
+use super::upkeep::Upkeep;
+use super::{Health, LogError, Parts};
+use crate::clock::Clock;
+use crate::long_polls::LongPolls;
+use crate::remoting::answer::{Outcome, ReplyTo};
+use crate::remoting::outbox::Outgoing;
+use crate::topics::Topics;
+
+/// What an acknowledgement waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FlushPolicy {
+    pub(crate) plain: Durability,
+    pub(crate) transaction: Durability,
+}
+
+/// Something to tell once the log is as durable as it must be.
+pub(super) enum Completion {
+    Reply(ReplyTo, Outcome),
+    Call(Box<dyn FnOnce(Result<(), LogError>) + Send>),
+}
+
+pub(super) struct Worker {
+    pub(super) store: Store,
+    pub(super) coordinator: Coordinator,
+    pub(super) policy: FlushPolicy,
+    pub(super) topics: Arc<Topics>,
+    /// Answers that wait for the batch's write, and those that wait for its sync.
+    pub(super) written: Vec<Completion>,
+    pub(super) synced: Vec<Completion>,
+    inbox: Arc<Inbox>,
+    clock: Clock,
+    long_polls: Arc<LongPolls>,
+    checks: mpsc::UnboundedSender<CheckRequest>,
+    due: Vec<CheckRequest>,
+    upkeep: Upkeep,
+    health: Arc<Health>,
+}
+
+impl Worker {
+    pub(super) fn new(parts: Parts, inbox: Arc<Inbox>, health: Arc<Health>) -> Worker {
+        Worker {
+            upkeep: Upkeep::new(parts.clock.now(), &parts.store, parts.jobs),
+            store: parts.store,
+            coordinator: parts.coordinator,
+            policy: parts.policy,
+            topics: parts.topics,
+            written: Vec::new(),
+            synced: Vec::new(),
+            inbox,
+            clock: parts.clock,
+            long_polls: parts.long_polls,
+            checks: parts.checks,
+            due: Vec::new(),
+            health,
+        }
+    }
+
+    /// Runs until the inbox is closed and empty, then leaves everything durable.
+    pub(super) fn run(mut self) {
+        let mut taken = Vec::new();
+        loop {
+            let until = self.clock.instant(self.next_wake());
+            let open = self.inbox.take(until, &mut taken);
+            let now = self.clock.now();
+            for command in taken.drain(..) {
+                self.apply(now, command);
+            }
+            self.checks_due(now);
+            self.settle(now);
+            if !open {
+                break;
+            }
+            self.upkeep.step(now, &mut self.store);
+        }
+        Upkeep::close(self.clock.now(), &mut self.store);
+    }
+
+    /// Monotonic milliseconds at which something is due without any command.
+    fn next_wake(&self) -> u64 {
+        let upkeep = self.upkeep.next_due(&self.store);
+        self.coordinator
+            .next_due()
+            .map_or(upkeep, |check| check.min(upkeep))
+    }
+
+    fn checks_due(&mut self, now: Now) {
+        if self
+            .coordinator
+            .next_due()
+            .is_some_and(|due| due <= now.mono_ms)
+        {
+            self.due = self.coordinator.due(&mut self.store, now);
+        }
+    }
+
+    /// Writes, shows, answers; syncs if anybody waits for it; shows and answers the rest.
+    fn settle(&mut self, now: Now) {
+        let written = self.store.write().map_err(LogError::from);
+        self.show();
+        complete(&mut self.written, &written);
+        let waiting = !self.synced.is_empty();
+        let result = match written {
+            Ok(()) if waiting || self.upkeep.sync_due(now, &self.store) => {
+                self.upkeep.synced(now);
+                let synced = self.store.sync().map_err(LogError::from);
+                self.show();
+                synced
+            }
+            other => other,
+        };
+        complete(&mut self.synced, &result);
+        if let Err(error) = result {
+            self.health.failed(&error.to_string());
+        }
+        for check in self.due.drain(..) {
+            // The check sender ends only after this thread.
+            let _ = self.checks.send(check);
+        }
+    }
+
+    fn show(&mut self) {
+        let arrivals = self.store.publish();
+        self.long_polls
+            .arrived(arrivals.iter().map(|a| (&*a.topic, a.queue_id)));
+    }
+}
+
+/// Tells everybody in log order; neighbours that go to one peer go in one push.
+fn complete(waiting: &mut Vec<Completion>, result: &Result<(), LogError>) {
+    let mut to: Option<ReplyTo> = None;
+    let mut answers: Vec<Outgoing> = Vec::new();
+    let flush = |to: &Option<ReplyTo>, answers: &mut Vec<Outgoing>| {
+        if let Some(reply) = to {
+            reply.peer.outbox.push(answers.drain(..));
+        }
+    };
+    for completion in waiting.drain(..) {
+        match completion {
+            Completion::Call(call) => call(result.clone()),
+            Completion::Reply(reply, outcome) => {
+                let outcome = match result {
+                    Ok(()) => outcome,
+                    Err(error) => Outcome::Refused(error.refusal()),
+                };
+                let same = to
+                    .as_ref()
+                    .is_some_and(|last| Arc::ptr_eq(&last.peer, &reply.peer));
+                if !same {
+                    flush(&to, &mut answers);
+                }
+                answers.extend(reply.outgoing(outcome));
+                to = Some(reply);
+            }
+        }
+    }
+    flush(&to, &mut answers);
+}

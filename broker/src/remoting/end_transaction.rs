@@ -1,0 +1,49 @@
+//! END_TRANSACTION: a producer's decision, or its answer to a check.
+
+use std::sync::Arc;
+
+use escrow_protocol::code::response;
+use escrow_protocol::frame::Frame;
+use escrow_protocol::header;
+use escrow_protocol::transaction::Resolution;
+
+use super::answer::{Refusal, ReplyTo, RequestHead};
+use super::dispatch::Batch;
+use super::peer::Peer;
+use crate::log_thread::{Command, EndTransaction};
+
+/// Takes an END_TRANSACTION from its frame into the batch for the log thread.
+pub(crate) fn prepare(peer: &Arc<Peer>, request: Frame, batch: &mut Batch) {
+    let head = RequestHead::of(&request);
+    match decode(&request) {
+        Ok(end) => batch.push(Command::End {
+            end: Box::new(end),
+            reply: ReplyTo {
+                peer: Arc::clone(peer),
+                head,
+            },
+        }),
+        Err(refusal) => {
+            tracing::warn!(peer = %peer.address, remark = %refusal.remark, "END_TRANSACTION refused");
+            if !head.oneway {
+                peer.send(head.refuse(refusal));
+            }
+        }
+    }
+}
+
+fn decode(request: &Frame) -> Result<EndTransaction, Refusal> {
+    let header = header::EndTransaction::decode(&request.ext)
+        .map_err(|error| Refusal::new(response::SYSTEM_ERROR, error.to_string()))?;
+    Ok(EndTransaction {
+        group: header.producer_group.to_owned(),
+        commit_log_offset: header.commit_log_offset,
+        half_offset: header.half_queue_offset,
+        // A stock broker does nothing for a value that it does not know.
+        resolution: header.resolution().unwrap_or(Resolution::Unknown),
+        from_check: header.from_check,
+        message_id: header.message_id.to_owned(),
+        transaction_id: header.transaction_id.unwrap_or_default().to_owned(),
+        remark: request.remark.clone().unwrap_or_default(),
+    })
+}
