@@ -3,6 +3,7 @@
 mod admin;
 mod bench;
 mod pending;
+mod serve;
 mod status;
 mod table;
 mod topic;
@@ -21,6 +22,8 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Run name server, broker and admin API in one process
+    Serve(serve::ServeArgs),
     /// See and decide half messages that wait for a decision
     Pending(pending::PendingArgs),
     /// Show how the broker is
@@ -34,6 +37,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Serve(args) => serve::run(args),
         Command::Pending(args) => block_on(pending::run(args)),
         Command::Status(args) => block_on(status::run(args)),
         Command::Topic(args) => block_on(topic::run(args)),

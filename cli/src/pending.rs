@@ -42,6 +42,8 @@ enum PendingCommand {
     Rollback(Decision),
     /// Ask its producer group now
     Check { id: String },
+    /// Put a parked half message back into the check schedule
+    Resume(Decision),
     /// List again and again
     Watch {
         #[command(flatten)]
@@ -123,11 +125,12 @@ pub(crate) async fn run(args: PendingArgs) -> anyhow::Result<()> {
         PendingCommand::Show { id } => show(&admin, &id, json).await,
         PendingCommand::Commit(decision) => decide(&admin, "commit", &decision, json).await,
         PendingCommand::Rollback(decision) => decide(&admin, "rollback", &decision, json).await,
+        PendingCommand::Resume(decision) => decide(&admin, "resume", &decision, json).await,
         PendingCommand::Check { id } => {
-            let answer = admin
-                .post(&format!("/api/pending/{}/check", escape(&id)), &json!({}))
-                .await?;
-            say(json, &answer, || format!("{id}: check asked for"));
+            let path = format!("/api/pending/{}/check", escape(&id));
+            let answer = admin.post(&path, &json!({})).await?;
+            let result = answer["check"].as_str().unwrap_or("asked for").to_owned();
+            say(json, &answer, || format!("{id}: check {result}"));
             Ok(())
         }
         PendingCommand::Watch {
@@ -299,9 +302,31 @@ async fn decide(admin: &Admin, what: &str, decision: &Decision, json: bool) -> a
         )
         .await?;
     say(json, &answer, || {
-        format!("{}: {what} recorded", decision.id)
+        format!("{}: {}", decision.id, done(what, &answer))
     });
     Ok(())
+}
+
+/// What came of it: whether it was so before, and where a commit put the message.
+fn done(what: &str, answer: &Value) -> String {
+    let state = answer["decision"]
+        .as_str()
+        .or(answer["state"].as_str())
+        .unwrap_or(what);
+    if answer["repeated"] == true {
+        return format!("{state} before, nothing changed");
+    }
+    let published = &answer["published"];
+    match (
+        published["topic"].as_str(),
+        &published["queue_id"],
+        &published["queue_offset"],
+    ) {
+        (Some(topic), Value::Number(queue), Value::Number(offset)) => {
+            format!("{state}, at offset {offset} of {topic} queue {queue}")
+        }
+        _ => state.to_owned(),
+    }
 }
 
 /// Who decides, for the record: the login name, as far as the system tells.
@@ -342,6 +367,21 @@ async fn watch(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_decision_is_told_with_its_place() {
+        let published = json!({"topic": "Orders", "queue_id": 1, "queue_offset": 7});
+        let answer = json!({"decision": "commit", "repeated": false, "published": published});
+        assert_eq!(
+            done("commit", &answer),
+            "commit, at offset 7 of Orders queue 1"
+        );
+        let answer = json!({"decision": "rollback", "repeated": true, "published": null});
+        assert_eq!(
+            done("rollback", &answer),
+            "rollback before, nothing changed"
+        );
+    }
 
     #[test]
     fn filters_become_a_query() {
