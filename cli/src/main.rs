@@ -2,6 +2,7 @@
 
 mod admin;
 mod bench;
+mod demo;
 mod pending;
 mod serve;
 mod status;
@@ -30,9 +31,14 @@ enum Command {
     Status(status::StatusArgs),
     /// List, create and delete topics
     Topic(topic::TopicArgs),
+    /// Play the whole story: orders, crashes, check-backs, deliveries
+    Demo(demo::DemoArgs),
     /// Generate load
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// The demo's order service
+    #[command(hide = true)]
+    DemoShop(demo::ShopArgs),
 }
 
 fn main() -> ExitCode {
@@ -41,7 +47,9 @@ fn main() -> ExitCode {
         Command::Pending(args) => block_on(pending::run(args)),
         Command::Status(args) => block_on(status::run(args)),
         Command::Topic(args) => block_on(topic::run(args)),
+        Command::Demo(args) => demo::run(args),
         Command::Bench(bench) => bench::run(bench),
+        Command::DemoShop(args) => block_on(demo::run_shop(args)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
