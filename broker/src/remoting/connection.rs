@@ -68,16 +68,14 @@ pub(crate) async fn serve(
         written = &mut writer => writer_ended(peer, written),
     };
     report(peer, &ended);
-    if matches!(ended, Ended::Shutdown) {
+    match ended {
         // Answers of requests still being worked on are written before the socket closes.
-        shared.phase.reached(Phase::Closing).await;
-        peer.outbox.close();
-        let _ = writer.await;
-        return;
-    }
-    if !matches!(ended, Ended::SlowPeer | Ended::GivenUp | Ended::Io(_)) {
+        Ended::Shutdown => shared.phase.reached(Phase::Closing).await,
         // Whole requests that came before are still answered, if the peer listens.
-        let _ = timeout(LINGER, shared.log.barrier()).await;
+        Ended::ByPeer | Ended::InsideFrame(_) | Ended::Idle | Ended::Frame(_) => {
+            let _ = timeout(LINGER, shared.log.barrier()).await;
+        }
+        Ended::SlowPeer | Ended::GivenUp | Ended::Io(_) => {}
     }
     peer.outbox.close();
     if timeout(LINGER, &mut writer).await.is_err() {
@@ -135,8 +133,14 @@ async fn read_all(
         if let Err(error) = decoded {
             return Ended::Frame(error);
         }
-        peer.outbox.room().await;
-        peer.work.room().await;
+        let room = async {
+            peer.outbox.room().await;
+            peer.work.room().await;
+        };
+        tokio::select! {
+            () = room => {}
+            () = shared.phase.reached(Phase::Draining) => return Ended::Shutdown,
+        }
     }
 }
 

@@ -239,9 +239,16 @@ async fn read_in_turn(
     peer: &Peer,
     wanted: &Wanted,
 ) -> Result<Found, escrow_store::Error> {
-    // Never closed.
-    let _turn = peer.reading.acquire().await;
-    peer.outbox.room().await;
+    let turn = async {
+        let turn = peer.reading.acquire().await;
+        peer.outbox.room().await;
+        turn
+    };
+    let _turn = tokio::select! {
+        turn = turn => turn.ok(),
+        // Nobody waits for a peer that does not read when the broker shuts down.
+        () = shared.phase.reached(Phase::Draining) => None,
+    };
     read(shared, wanted).await
 }
 

@@ -69,7 +69,13 @@ async fn create_and_send(shared: Arc<Shared>, peer: Arc<Peer>, request: Frame) {
         Err(refusal) => Err(refusal),
     };
     match planned {
-        Ok(true) => batch.hand_over(&shared, &peer).await,
+        Ok(true) => {
+            batch.hand_over(&shared, &peer).await;
+            if peer.outbox.is_closed() {
+                // The connection may have been forgotten before the log thread heard of it.
+                shared.log.left(peer.connection);
+            }
+        }
         // Deleted again in the meantime.
         Ok(false) => refuse(&peer, head, no_topic("")),
         Err(refusal) => refuse(&peer, head, refusal),
