@@ -20,10 +20,10 @@ use crate::ready::Turn;
 use crate::schedule::Tag;
 
 /// Timers taken up in one call.
-const COLLECTED_MAX: usize = 10_000;
+const COLLECTED_MAX: usize = 2_000;
 /// Checks handed out in one call, and halfs looked at for it.
 const REQUESTS_MAX: usize = 256;
-const LOOKED_AT_MAX: usize = 10_000;
+const LOOKED_AT_MAX: usize = 2_000;
 
 /// A check to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,6 @@ impl Coordinator {
         self.pass_deadlines(store, now);
         self.sweep(store, now);
         self.collect_due(store, now);
-        self.compact_timers(store);
         self.compact_queues(store);
         self.dispatch(store, now)
     }
@@ -166,7 +165,7 @@ impl Coordinator {
         if self.members.has_group(store.name(entry.group)) {
             self.reschedule(store, now, seq, silent.saturating_add(1));
         } else {
-            self.make_ready(store, now, seq, &entry, Turn::Last);
+            self.make_ready(store, now, seq, &entry, Turn::InOrder);
         }
     }
 
@@ -178,8 +177,7 @@ impl Coordinator {
             let due = now
                 .mono_ms
                 .saturating_add(self.delay_ms(store, seq, &entry, silent));
-            self.schedule
-                .push(due, Tag::new(seq, entry.answered.into(), silent));
+            self.set_timer(store, due, Tag::new(seq, entry.answered.into(), silent));
         }
     }
 
@@ -207,7 +205,7 @@ impl Coordinator {
                 return;
             };
             if let Some(entry) = self.wants_check(store, tag) {
-                self.queue_up(now, store.name(entry.group), tag, Turn::Last);
+                self.queue_up(now, store.name(entry.group), tag, Turn::InOrder);
             }
         }
     }
@@ -301,10 +299,11 @@ impl Coordinator {
         }
     }
 
-    /// Drops what is left over of decided halfs, when there is much of it.
-    pub(crate) fn compact_timers(&mut self, store: &Store) {
-        let keep = |tag: Tag| is_current(store, tag);
-        self.schedule.compact_if_large(undecided(store), keep);
+    /// Sets a timer, and tidies up a little among those that are there.
+    pub(crate) fn set_timer(&mut self, store: &Store, due_ms: u64, tag: Tag) {
+        self.schedule.push(due_ms, tag);
+        self.schedule
+            .tidy(undecided(store), |tag| is_current(store, tag));
     }
 
     fn compact_queues(&mut self, store: &Store) {

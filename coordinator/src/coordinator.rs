@@ -93,23 +93,27 @@ impl Coordinator {
     /// What remains of each half's time, between nothing and the check's own delay: a clock that was set while
     /// the broker was down can make a check early or late by no more than that.
     fn timers_at_start(&self, store: &Store, now: Now) -> Schedule {
-        let mut timers = Vec::with_capacity(undecided(store));
-        let mut overdue = 0_u64;
-        for (seq, entry) in store.undecided() {
-            if entry.is_log_damaged() {
-                continue;
-            }
-            let remaining = self.remaining_at_start(store, seq, &entry, now);
-            overdue += u64::from(remaining == 0);
-            timers.push((remaining, Tag::new(seq, entry.answered.into(), 0)));
+        let checked = || {
+            store
+                .undecided()
+                .filter(|(_, entry)| !entry.is_log_damaged())
+        };
+        let remaining =
+            |(seq, entry)| (seq, entry, self.remaining_at_start(store, seq, &entry, now));
+        let overdue = checked()
+            .map(remaining)
+            .filter(|(_, _, ms)| *ms == 0)
+            .count();
+        let mut schedule = Schedule::default();
+        for (seq, entry, remaining) in checked().map(remaining) {
+            let due = match remaining {
+                0 => self.spread_at_start(store, seq, &entry, overdue),
+                _ => remaining,
+            };
+            let tag = Tag::new(seq, entry.answered.into(), 0);
+            schedule.push(now.mono_ms.saturating_add(due), tag);
         }
-        for (due, tag) in &mut timers {
-            if *due == 0 {
-                *due = self.spread_at_start(store, *tag, overdue);
-            }
-            *due = due.saturating_add(now.mono_ms);
-        }
-        Schedule::from_timers(timers)
+        schedule
     }
 
     fn remaining_at_start(&self, store: &Store, seq: HalfSeq, entry: &HalfEntry, now: Now) -> u64 {
@@ -128,15 +132,19 @@ impl Coordinator {
 
     /// A place for an overdue half in the first seconds: as many as need be, and never longer than the check's
     /// own delay.
-    fn spread_at_start(&self, store: &Store, tag: Tag, overdue: u64) -> u64 {
-        let Some(entry) = store.undecided_half(tag.seq()) else {
-            return 0;
-        };
-        let per_check = 1_000 / u64::from(self.settings.checks_per_second.max(1));
-        let span = START_SPREAD_MS
-            .min(self.delay_ms(store, tag.seq(), &entry, 0))
-            .min(overdue.saturating_mul(per_check.max(1)));
-        policy::mix(tag.seq().0) % span.max(1)
+    fn spread_at_start(
+        &self,
+        store: &Store,
+        seq: HalfSeq,
+        entry: &HalfEntry,
+        overdue: usize,
+    ) -> u64 {
+        let per_check = (1_000 / u64::from(self.settings.checks_per_second.max(1))).max(1);
+        let needed = u64::try_from(overdue)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(per_check);
+        let delay = self.delay_ms(store, seq, entry, 0);
+        policy::mix(seq.0) % START_SPREAD_MS.min(delay).min(needed).max(1)
     }
 
     /// The rules that hold for a half.

@@ -290,20 +290,33 @@ fn word_of<'a>(end: &EndRequest<'a>, answers: bool) -> Word<'a> {
 
 /// Finds the half and makes sure that it is the one that is meant. The topic of the request is not looked at.
 fn verify(store: &Store, end: &EndRequest<'_>) -> Result<Half, EndRefusal> {
-    let handle = u64::try_from(end.commit_log_offset).map_err(|_| EndRefusal::NotFound)?;
-    let HalfLookup::Half(seq, entry) = store.half_at(PhysicalOffset(handle))? else {
-        return Err(EndRefusal::NotFound);
-    };
-    if store.name(entry.group) != end.group {
+    let half = find(store, end)?;
+    if store.name(half.entry.group) != end.group {
         return Err(EndRefusal::GroupWrong);
     }
-    if u64::try_from(end.half_offset) != Ok(seq.0) {
+    if u64::try_from(end.half_offset) != Ok(half.seq.0) {
         return Err(EndRefusal::HalfOffsetWrong);
     }
-    if !names_transaction(end, &entry) {
+    if !names_transaction(end, &half.entry) {
         return Err(EndRefusal::TransactionIdWrong);
     }
-    Ok(Half { seq, entry })
+    Ok(half)
+}
+
+/// The half message that begins at the request's offset. If the request also has the right half offset, as it
+/// nearly always has, that finds it without a look into the log.
+fn find(store: &Store, end: &EndRequest<'_>) -> Result<Half, EndRefusal> {
+    let handle = u64::try_from(end.commit_log_offset).map_err(|_| EndRefusal::NotFound)?;
+    if let Some(seq) = u64::try_from(end.half_offset).ok().map(HalfSeq)
+        && let Some(entry) = store.undecided_half(seq)
+        && entry.handle.0 == handle
+    {
+        return Ok(Half { seq, entry });
+    }
+    match store.half_at(PhysicalOffset(handle))? {
+        HalfLookup::Half(seq, entry) => Ok(Half { seq, entry }),
+        HalfLookup::None => Err(EndRefusal::NotFound),
+    }
 }
 
 /// Whether the request's transaction id is the half's `UNIQ_KEY`; without one, whether its message id is that or

@@ -88,26 +88,23 @@ impl Coordinator {
         half: HalfRequest<'_>,
     ) -> Result<HalfAck, HalfRefused> {
         self.observe(now);
-        let properties = Properties(half.message.properties);
-        refuse_delay(properties)?;
-        let group = group_of(&half)?;
+        let wishes = Wishes::read(&half)?;
         // To have sent a half is to be someone who can be asked about it, heartbeat or not.
         self.joined(
             now,
             Member {
-                group,
+                group: wishes.group,
                 connection: half.connection,
                 client_id: half.client_id,
                 address: half.address,
                 capable: true,
             },
         );
-        let unique = properties.get(name::UNIQ_KEY).unwrap_or_default();
-        if let Some(ack) = self.repetition_of(store, now, &half, group, unique) {
+        if let Some(ack) = self.repetition_of(store, now, &half.message, &wishes) {
             self.counters.duplicates += 1;
             return Ok(ack);
         }
-        self.store_half(store, now, &half, group, unique)
+        self.store_half(store, now, &half, &wishes)
     }
 
     /// The half that this one repeats: same group and `UNIQ_KEY` within the window, undecided, and the same
@@ -117,10 +114,10 @@ impl Coordinator {
         &self,
         store: &Store,
         now: Now,
-        half: &HalfRequest<'_>,
-        group: &str,
-        unique: &str,
+        message: &Message<'_>,
+        wishes: &Wishes<'_>,
     ) -> Option<HalfAck> {
+        let (group, unique) = (wishes.group, wishes.unique);
         if unique.is_empty() {
             return None;
         }
@@ -134,8 +131,8 @@ impl Coordinator {
         let stored = escrow_protocol::message::decode(&image).ok()?;
         let is_same = store.name(entry.group) == group
             && Properties(stored.properties).get(name::UNIQ_KEY) == Some(unique)
-            && stored.topic == half.message.topic
-            && stored.body == half.message.body;
+            && stored.topic == message.topic
+            && stored.body == message.body;
         is_same.then(|| HalfAck {
             handle: entry.handle,
             seq,
@@ -151,12 +148,9 @@ impl Coordinator {
         store: &mut Store,
         now: Now,
         half: &HalfRequest<'_>,
-        group: &str,
-        unique: &str,
+        wishes: &Wishes<'_>,
     ) -> Result<HalfAck, HalfRefused> {
-        let properties = stored_properties(&half.message, group, unique);
-        let immunity =
-            Properties(half.message.properties).get(name::CHECK_IMMUNITY_TIME_IN_SECONDS);
+        let properties = stored_properties(&half.message, wishes);
         let sender = if half.client_id.is_empty() {
             half.address
         } else {
@@ -169,9 +163,9 @@ impl Coordinator {
                 prepared_transaction_offset: 0,
                 ..half.message
             },
-            group,
+            group: wishes.group,
             client_id: sender,
-            immunity_ms: policy::immunity_ms(immunity),
+            immunity_ms: policy::immunity_ms(wishes.immunity),
         };
         let placed = store.append_half(now.wall_ms, &new, self.settings.durability)?;
         self.counters.halfs += 1;
@@ -196,41 +190,73 @@ impl Coordinator {
         let due = now
             .mono_ms
             .saturating_add(self.delay_ms(store, seq, entry, 0));
-        self.schedule.push(due, Tag::new(seq, 0, 0));
+        self.set_timer(store, due, Tag::new(seq, 0, 0));
         self.window.insert(store, seq, entry);
-        self.compact_timers(store);
     }
 }
 
-fn refuse_delay(properties: Properties<'_>) -> Result<(), HalfRefused> {
-    let delays = |(name, value): &(&str, &str)| match *name {
-        name::DELAY => value.trim() != "0",
-        other => other.starts_with("TIMER_"),
-    };
-    match properties.iter().find(delays) {
-        Some((name, _)) => Err(HalfRefused::Delayed(name.to_owned())),
-        None => Ok(()),
-    }
+/// What the properties of a half say to us, read in one pass.
+struct Wishes<'a> {
+    group: &'a str,
+    unique: &'a str,
+    immunity: Option<&'a str>,
+    /// Some of the properties that are ours to set are there already, as in a message that was received before.
+    has_ours: bool,
 }
 
-fn group_of<'a>(half: &HalfRequest<'a>) -> Result<&'a str, HalfRefused> {
-    let property = Properties(half.message.properties).get(name::PGROUP);
-    let group = property.unwrap_or(half.producer_group);
-    if group.trim().is_empty() {
-        return Err(HalfRefused::NoGroup);
+impl<'a> Wishes<'a> {
+    fn read(half: &HalfRequest<'a>) -> Result<Self, HalfRefused> {
+        let mut wishes = Wishes {
+            group: "",
+            unique: "",
+            immunity: None,
+            has_ours: false,
+        };
+        for (name, value) in Properties(half.message.properties).iter() {
+            match name {
+                name::PGROUP => wishes.group = value,
+                name::UNIQ_KEY => wishes.unique = value,
+                name::CHECK_IMMUNITY_TIME_IN_SECONDS => wishes.immunity = Some(value),
+                name::TRANSACTION_ID | name::REAL_TOPIC | name::REAL_QID => wishes.has_ours = true,
+                name::DELAY if value.trim() == "0" => {}
+                _ if name == name::DELAY || name.starts_with("TIMER_") => {
+                    return Err(HalfRefused::Delayed(name.to_owned()));
+                }
+                _ => {}
+            }
+        }
+        if wishes.group.trim().is_empty() {
+            wishes.group = half.producer_group;
+            wishes.has_ours = true;
+        }
+        if wishes.group.trim().is_empty() {
+            return Err(HalfRefused::NoGroup);
+        }
+        Ok(wishes)
     }
-    Ok(group)
 }
 
 /// The property string as Apache delivers it with a committed message; it is written once, here.
-fn stored_properties(message: &Message<'_>, group: &str, unique: &str) -> String {
-    let mut text = message.properties.to_owned();
+fn stored_properties(message: &Message<'_>, wishes: &Wishes<'_>) -> String {
     let queue_id = message.queue_id.to_string();
-    properties::set(&mut text, name::PGROUP, group);
-    if !unique.is_empty() {
-        properties::set(&mut text, name::TRANSACTION_ID, unique);
+    let ours = [
+        (name::TRANSACTION_ID, wishes.unique),
+        (name::REAL_TOPIC, message.topic),
+        (name::REAL_QID, &queue_id),
+    ];
+    let more: usize = ours
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 2)
+        .sum();
+    let mut text = String::with_capacity(message.properties.len() + more + 1);
+    text.push_str(message.properties);
+    if wishes.has_ours {
+        properties::set(&mut text, name::PGROUP, wishes.group);
+        ours.iter()
+            .for_each(|(name, _)| properties::remove(&mut text, name));
     }
-    properties::set(&mut text, name::REAL_TOPIC, message.topic);
-    properties::set(&mut text, name::REAL_QID, &queue_id);
+    for (name, value) in ours.iter().filter(|(_, value)| !value.is_empty()) {
+        properties::append(&mut text, name, value);
+    }
     text
 }

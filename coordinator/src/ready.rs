@@ -3,7 +3,7 @@
 //! One queue per producer group, served in turn, so that a group with a million due halfs does not keep a
 //! small one waiting; and one per connection that has as many checks in flight as it may.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use escrow_store::HalfSeq;
@@ -14,21 +14,39 @@ use crate::schedule::Tag;
 /// A half's place in the queue of its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// Before all others: somebody wants it now, or it was asked about already.
+    /// Before the others: somebody wants it now, or it was asked about already.
     Next,
-    /// After all others.
-    Last,
+    /// After the older ones.
+    InOrder,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    tags: VecDeque<Tag>,
+    first: VecDeque<Tag>,
+    /// Oldest half first; each half once, however many of its timers have come up.
+    tags: BTreeSet<Tag>,
     in_turn: bool,
     nobody_since: Option<i64>,
 }
 
 /// Below this many halfs in the queues compaction is not worth its while.
 const COMPACT_MIN: usize = 4096;
+
+impl Queue {
+    fn add(&mut self, tag: Tag) {
+        if self.tags.range(Tag::all_of(tag.seq())).next().is_none() {
+            self.tags.insert(tag);
+        }
+    }
+
+    fn take(&mut self) -> Option<Tag> {
+        self.first.pop_front().or_else(|| self.tags.pop_first())
+    }
+
+    fn len(&self) -> usize {
+        self.first.len() + self.tags.len()
+    }
+}
 
 /// A producer group whose halfs wait since nobody is connected who could be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +64,7 @@ pub struct WaitingGroup {
 pub(crate) struct Ready {
     groups: HashMap<Arc<str>, Queue>,
     turn: VecDeque<Arc<str>>,
-    backlogs: HashMap<ConnectionId, VecDeque<Tag>>,
+    backlogs: HashMap<ConnectionId, BTreeSet<Tag>>,
     freed: VecDeque<ConnectionId>,
 }
 
@@ -59,8 +77,8 @@ impl Ready {
         };
         let queue = self.groups.entry(name.clone()).or_default();
         match turn {
-            Turn::Next => queue.tags.push_front(tag),
-            Turn::Last => queue.tags.push_back(tag),
+            Turn::Next => queue.first.push_back(tag),
+            Turn::InOrder => queue.add(tag),
         }
         if !somebody {
             queue.nobody_since.get_or_insert(wall_ms);
@@ -91,7 +109,7 @@ impl Ready {
             let Some(queue) = self.groups.get_mut(&name) else {
                 continue;
             };
-            let Some(tag) = queue.tags.pop_front() else {
+            let Some(tag) = queue.take() else {
                 self.groups.remove(&name);
                 continue;
             };
@@ -113,14 +131,14 @@ impl Ready {
             Some(queue) => queue,
             None => self.groups.entry(group.into()).or_default(),
         };
-        queue.tags.push_front(tag);
+        queue.add(tag);
         queue.in_turn = false;
         queue.nobody_since.get_or_insert(wall_ms);
     }
 
     /// A half that waits for one connection to have room.
     pub(crate) fn push_backlog(&mut self, connection: ConnectionId, tag: Tag) {
-        self.backlogs.entry(connection).or_default().push_back(tag);
+        self.backlogs.entry(connection).or_default().insert(tag);
     }
 
     /// A connection has room again.
@@ -139,7 +157,7 @@ impl Ready {
             if has_room(connection)
                 && let Some(tags) = self.backlogs.get_mut(&connection)
             {
-                if let Some(tag) = tags.pop_front() {
+                if let Some(tag) = tags.pop_first() {
                     return Some(tag);
                 }
                 self.backlogs.remove(&connection);
@@ -150,7 +168,7 @@ impl Ready {
     }
 
     /// What waited for a connection that is gone.
-    pub(crate) fn take_backlog(&mut self, connection: ConnectionId) -> VecDeque<Tag> {
+    pub(crate) fn take_backlog(&mut self, connection: ConnectionId) -> BTreeSet<Tag> {
         self.freed.retain(|other| *other != connection);
         self.backlogs.remove(&connection).unwrap_or_default()
     }
@@ -173,17 +191,17 @@ impl Ready {
             tags.retain(|tag| keep(*tag));
         }
         for queue in self.groups.values_mut() {
+            queue.first.retain(|tag| keep(*tag));
             queue.tags.retain(|tag| keep(*tag));
-            queue.tags.shrink_to_fit();
         }
         self.groups
-            .retain(|_, queue| !queue.tags.is_empty() || queue.in_turn);
+            .retain(|_, queue| queue.len() > 0 || queue.in_turn);
     }
 
     /// Halfs held in all queues; some may have been decided meanwhile.
-    pub(crate) fn len(&self) -> usize {
-        let queued: usize = self.groups.values().map(|queue| queue.tags.len()).sum();
-        queued + self.backlogs.values().map(VecDeque::len).sum::<usize>()
+    fn len(&self) -> usize {
+        let queued: usize = self.groups.values().map(Queue::len).sum();
+        queued + self.backlogs.values().map(BTreeSet::len).sum::<usize>()
     }
 
     /// Since when nobody is there to be asked for a group whose halfs are due.
@@ -191,12 +209,12 @@ impl Ready {
         self.groups.get(group)?.nobody_since
     }
 
-    /// Calls `f` with every half in a queue.
-    pub(crate) fn for_each(&self, mut f: impl FnMut(HalfSeq)) {
-        let queued = self.groups.values().flat_map(|queue| &queue.tags);
-        for tag in queued.chain(self.backlogs.values().flatten()) {
-            f(tag.seq());
-        }
+    /// Whether a half of `group` is in its queue, or waits for a connection to have room.
+    pub(crate) fn holds(&self, group: &str, seq: HalfSeq) -> bool {
+        let is_in = |tags: &BTreeSet<Tag>| tags.range(Tag::all_of(seq)).next().is_some();
+        let in_queue =
+            |queue: &Queue| is_in(&queue.tags) || queue.first.iter().any(|tag| tag.seq() == seq);
+        self.groups.get(group).is_some_and(in_queue) || self.backlogs.values().any(is_in)
     }
 
     /// The groups with nobody to ask, by name.
@@ -207,7 +225,7 @@ impl Ready {
             .filter_map(|(name, queue)| {
                 Some(WaitingGroup {
                     group: name.to_string(),
-                    halfs: queue.tags.len(),
+                    halfs: queue.len(),
                     since_ms: queue.nobody_since?,
                 })
             })
@@ -233,9 +251,9 @@ mod tests {
     fn groups_take_turns() {
         let mut ready = Ready::default();
         for seq in 0..4 {
-            ready.push("large", tag(seq), Turn::Last, true, 0);
+            ready.push("large", tag(seq), Turn::InOrder, true, 0);
         }
-        ready.push("small", tag(100), Turn::Last, true, 0);
+        ready.push("small", tag(100), Turn::InOrder, true, 0);
         assert_eq!(drain(&mut ready), [0, 100, 1, 2, 3]);
         assert!(!ready.has_work());
     }
@@ -243,8 +261,8 @@ mod tests {
     #[test]
     fn a_group_with_nobody_waits_until_somebody_comes() {
         let mut ready = Ready::default();
-        ready.push("g", tag(1), Turn::Last, false, 77);
-        ready.push("g", tag(2), Turn::Last, false, 99);
+        ready.push("g", tag(1), Turn::InOrder, false, 77);
+        ready.push("g", tag(2), Turn::InOrder, false, 99);
         assert!(!ready.has_work());
         assert_eq!(ready.nobody_since("g"), Some(77));
         assert_eq!(
@@ -263,8 +281,8 @@ mod tests {
     #[test]
     fn a_half_that_found_nobody_keeps_its_place() {
         let mut ready = Ready::default();
-        ready.push("g", tag(1), Turn::Last, true, 0);
-        ready.push("g", tag(2), Turn::Last, true, 0);
+        ready.push("g", tag(1), Turn::InOrder, true, 0);
+        ready.push("g", tag(2), Turn::InOrder, true, 0);
         let Some(first) = ready.next() else {
             panic!("two are ready")
         };
@@ -292,10 +310,23 @@ mod tests {
     }
 
     #[test]
+    fn a_half_is_in_the_queue_of_its_group_once_and_older_ones_come_before_it() {
+        let mut ready = Ready::default();
+        for seq in [5, 3, 5, 4] {
+            ready.push("g", tag(seq), Turn::InOrder, true, 0);
+        }
+        ready.push("g", Tag::new(HalfSeq(4), 0, 1), Turn::InOrder, true, 0);
+        ready.push("g", tag(9), Turn::Next, true, 0);
+        assert!(ready.holds("g", HalfSeq(5)) && ready.holds("g", HalfSeq(9)));
+        assert!(!ready.holds("h", HalfSeq(5)));
+        assert_eq!(drain(&mut ready), [9, 3, 4, 5]);
+    }
+
+    #[test]
     fn what_is_decided_can_be_swept_out() {
         let mut ready = Ready::default();
         for seq in 0..10 {
-            ready.push("g", tag(seq), Turn::Last, false, 0);
+            ready.push("g", tag(seq), Turn::InOrder, false, 0);
         }
         ready.retain(|tag| tag.seq().0 == 3);
         assert_eq!(ready.len(), 1);

@@ -1,12 +1,14 @@
-//! When each undecided half is due: one small timer per half in a binary heap.
+//! When each undecided half is due: one small timer per half, in a calendar.
 //!
-//! Timers are never removed singly. A half that was decided, or that has been answered since its timer was
-//! set, leaves the timer behind; it is dropped when it comes up or when [`Schedule::compact`] sweeps. The
-//! heap grows by a quarter at a time and is compacted when more than a third of it is left over, so a
-//! pending half costs at most 16 x 1.25 x 1.5 = 30 bytes here.
+//! Timers of the present second are in a heap, later ones unordered in a list per second: so nothing here ever
+//! takes long, however many halfs are pending. Timers are not removed singly. A half that was decided, or was
+//! answered since its timer was set, leaves the timer behind; it is dropped when it comes up, or before by
+//! [`Schedule::tidy`], which looks at a few timers whenever one is set. Lists grow by a quarter at a time and at
+//! most about a third of the timers are left over, so a pending half costs less than 32 bytes here.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::ops::RangeInclusive;
 
 use escrow_store::HalfSeq;
 
@@ -24,6 +26,11 @@ impl Tag {
 
     pub(crate) fn seq(self) -> HalfSeq {
         HalfSeq(self.0 >> 16)
+    }
+
+    /// All tags that a half may have.
+    pub(crate) fn all_of(seq: HalfSeq) -> RangeInclusive<Tag> {
+        Tag(seq.0 << 16)..=Tag(seq.0 << 16 | 0xffff)
     }
 
     /// Rounds of checks that nobody answered since the last answer.
@@ -46,97 +53,104 @@ struct Timer {
 /// Every half that waits for its next check.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
-    heap: BinaryHeap<Reverse<Timer>>,
-    compact_at: usize,
+    /// Timers before `horizon_ms`.
+    near: BinaryHeap<Reverse<Timer>>,
+    horizon_ms: u64,
+    /// All others, by second.
+    later: BTreeMap<u64, Vec<Timer>>,
+    len: usize,
+    /// Where tidying goes on: a second, and an index in its list.
+    hand: (u64, usize),
 }
 
-/// Below this many timers compaction is not worth its while.
-const COMPACT_MIN: usize = 4096;
+/// Length of one list of the calendar.
+const LIST_MS: u64 = 1_000;
+/// Left-over timers that are not worth the tidying.
+const LEFT_OVER_MIN: usize = 4_096;
+/// Timers that tidying looks at in one call.
+const TIDIED: usize = 8;
 
 impl Schedule {
-    /// A schedule from all its timers at once, in linear time and in the same memory.
-    pub(crate) fn from_timers(timers: Vec<(u64, Tag)>) -> Self {
-        let timers = timers.into_iter();
-        let timers = timers.map(|(due_ms, tag)| Reverse(Timer { due_ms, tag }));
-        Schedule {
-            heap: timers.collect::<Vec<_>>().into(),
-            compact_at: COMPACT_MIN,
-        }
-    }
-
     /// Asks for `tag` at `due_ms`, besides whatever timers its half has already.
     pub(crate) fn push(&mut self, due_ms: u64, tag: Tag) {
-        if self.heap.len() == self.heap.capacity() {
-            let more = (self.heap.len() / 4).max(1024);
-            self.heap.reserve_exact(more);
+        let timer = Timer { due_ms, tag };
+        self.len += 1;
+        if due_ms < self.horizon_ms {
+            self.near.push(Reverse(timer));
+            return;
         }
-        self.heap.push(Reverse(Timer { due_ms, tag }));
+        let list = self.later.entry(due_ms / LIST_MS).or_default();
+        if list.len() == list.capacity() {
+            list.reserve_exact((list.len() / 4).max(4));
+        }
+        list.push(timer);
     }
 
-    /// The earliest timer's time; the timer may turn out to be left over.
+    /// When to look for timers that have come up: not after the earliest, and hardly ever before it.
     pub(crate) fn next_due(&self) -> Option<u64> {
-        self.heap.peek().map(|Reverse(timer)| timer.due_ms)
+        let near = self.near.peek().map(|Reverse(timer)| timer.due_ms);
+        near.or_else(|| self.later.keys().next().map(|second| second * LIST_MS))
     }
 
     /// The earliest timer that has come up.
     pub(crate) fn pop_due(&mut self, mono_ms: u64) -> Option<Tag> {
-        if self.next_due()? > mono_ms {
-            return None;
-        }
-        self.heap.pop().map(|Reverse(timer)| timer.tag)
-    }
-
-    /// Brings checks forward: `earlier` has each half once, in order, with its new time.
-    ///
-    /// A few get a second timer beside the one they have. For many all timers are gone through, so that they do
-    /// not take twice the memory.
-    pub(crate) fn bring_forward(&mut self, earlier: &[(Tag, u64)]) {
-        if earlier.len() < self.heap.len() / 8 {
-            for (tag, due_ms) in earlier {
-                self.push(*due_ms, *tag);
+        while self.next_due()? <= mono_ms {
+            if let Some(Reverse(timer)) = self.near.pop() {
+                self.len -= 1;
+                return Some(timer.tag);
             }
-            return;
-        }
-        let mut timers = std::mem::take(&mut self.heap).into_vec();
-        for Reverse(timer) in &mut timers {
-            let found = earlier.binary_search_by_key(&timer.tag.seq(), |(tag, _)| tag.seq());
-            if let Some((_, due_ms)) = found.ok().and_then(|at| earlier.get(at)) {
-                timer.due_ms = timer.due_ms.min(*due_ms);
+            if let Some((second, list)) = self.later.pop_first() {
+                self.horizon_ms = (second + 1) * LIST_MS;
+                self.near = list.into_iter().map(Reverse).collect::<Vec<_>>().into();
             }
         }
-        self.heap = timers.into();
+        None
     }
 
-    /// Drops left-over timers if there may be many, given how many halfs are undecided.
-    pub(crate) fn compact_if_large(&mut self, undecided: usize, keep: impl Fn(Tag) -> bool) {
-        let enough = undecided.saturating_add(undecided / 2).max(COMPACT_MIN);
-        if self.heap.len() <= enough.max(self.compact_at) {
+    /// Looks at a few timers and drops those that need not be kept, if many are left over, given how many halfs
+    /// are undecided.
+    pub(crate) fn tidy(&mut self, undecided: usize, keep: impl Fn(Tag) -> bool) {
+        if self.len <= undecided + undecided / 4 + LEFT_OVER_MIN {
             return;
         }
-        self.heap.retain(|Reverse(timer)| keep(timer.tag));
-        let kept = self.heap.len();
-        self.heap.shrink_to(kept + kept / 8);
-        // What could not be dropped must not be looked at again at every push.
-        self.compact_at = kept + kept / 2;
+        for _ in 0..TIDIED {
+            let (second, index) = self.hand;
+            let Some((found, list)) = self.later.range_mut(second..).next() else {
+                self.hand = (0, 0);
+                return;
+            };
+            let (found, index) = (*found, if *found == second { index } else { 0 });
+            match list.get(index) {
+                Some(timer) if keep(timer.tag) => self.hand = (found, index + 1),
+                Some(_) => {
+                    list.swap_remove(index);
+                    self.len -= 1;
+                    self.hand = (found, index);
+                }
+                None => {
+                    list.shrink_to(list.len() + list.len() / 4);
+                    if list.is_empty() {
+                        self.later.remove(&found);
+                    }
+                    self.hand = (found + 1, 0);
+                }
+            }
+        }
     }
 
     /// Calls `f` with every timer, in no order.
     pub(crate) fn for_each(&self, mut f: impl FnMut(u64, Tag)) {
-        for Reverse(timer) in &self.heap {
+        let near = self.near.iter().map(|Reverse(timer)| timer);
+        for timer in near.chain(self.later.values().flatten()) {
             f(timer.due_ms, timer.tag);
         }
     }
 
-    /// Timers held, left-over ones included.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.heap.len()
-    }
-
     /// Bytes that the timers occupy.
     #[cfg(test)]
-    pub(crate) fn bytes(&self) -> usize {
-        self.heap.capacity() * size_of::<Timer>()
+    fn bytes(&self) -> usize {
+        let later: usize = self.later.values().map(Vec::capacity).sum();
+        (self.near.capacity() + later) * size_of::<Timer>()
     }
 }
 
@@ -146,6 +160,10 @@ mod tests {
 
     fn tag(seq: u64) -> Tag {
         Tag::new(HalfSeq(seq), 0, 0)
+    }
+
+    fn drain(schedule: &mut Schedule, mono_ms: u64) -> Vec<u64> {
+        std::iter::from_fn(|| schedule.pop_due(mono_ms).map(|tag| tag.seq().0)).collect()
     }
 
     #[test]
@@ -165,72 +183,89 @@ mod tests {
     #[test]
     fn timers_come_up_in_order_and_not_before_their_time() {
         let mut schedule = Schedule::default();
-        for (due, seq) in [(30, 3), (10, 1), (20, 2), (10, 0)] {
+        for (due, seq) in [(30_500, 4), (30, 3), (10, 1), (20, 2), (10, 0)] {
             schedule.push(due, tag(seq));
         }
+        assert_eq!(drain(&mut schedule, 9), [0; 0]);
         assert_eq!(schedule.next_due(), Some(10));
-        assert_eq!(schedule.pop_due(9), None);
-        let order: Vec<u64> =
-            std::iter::from_fn(|| schedule.pop_due(29).map(|t| t.seq().0)).collect();
-        assert_eq!(order, [0, 1, 2]);
-        assert_eq!(schedule.pop_due(30), Some(tag(3)));
+        assert_eq!(drain(&mut schedule, 29), [0, 1, 2]);
+        assert_eq!(drain(&mut schedule, 30), [3]);
+        assert_eq!(drain(&mut schedule, 30_499), [0; 0]);
+        assert_eq!(schedule.next_due(), Some(30_500));
+        schedule.push(5, tag(5));
+        schedule.push(30_400, tag(6));
+        assert_eq!(drain(&mut schedule, 30_500), [5, 6, 4]);
         assert_eq!(schedule.next_due(), None);
     }
 
     #[test]
-    fn a_few_or_many_checks_are_brought_forward() {
-        for (moved, timers) in [(2, 102), (50, 100)] {
-            let mut schedule = Schedule::default();
-            for seq in 0..100 {
-                schedule.push(1_000 + seq, tag(seq));
-            }
-            let earlier: Vec<(Tag, u64)> = (0..moved).map(|seq| (tag(seq), 500 - seq)).collect();
-            schedule.bring_forward(&earlier);
-            assert_eq!(schedule.len(), timers);
-            assert_eq!(schedule.next_due(), Some(501 - moved));
-            let due = std::iter::from_fn(|| schedule.pop_due(999));
-            assert_eq!(due.count(), usize::try_from(moved).unwrap_or(0));
+    fn many_seconds_may_pass_between_two_looks() {
+        let mut schedule = Schedule::default();
+        for seq in 0..100 {
+            schedule.push(seq * 997, tag(seq));
         }
+        assert_eq!(
+            drain(&mut schedule, 1_000_000),
+            (0..100).collect::<Vec<_>>()
+        );
+        assert_eq!(schedule.len, 0);
     }
 
     #[test]
     fn a_stream_of_decided_halfs_leaves_bounded_memory() {
         let mut schedule = Schedule::default();
         for seq in 0..200_000 {
-            schedule.push(seq + 10_000, tag(seq));
-            schedule.compact_if_large(10, |t| t.seq().0 + 10 > seq);
+            schedule.push(seq / 50 + 10_000, tag(seq));
+            schedule.tidy(10, |tag| tag.seq().0 + 10 > seq);
+            let _ = drain(&mut schedule, seq / 50);
         }
-        assert!(schedule.len() <= COMPACT_MIN + 1, "{}", schedule.len());
+        assert!(schedule.len <= LEFT_OVER_MIN * 2, "{}", schedule.len);
+        assert!(
+            schedule.bytes() <= LEFT_OVER_MIN * 4 * 16,
+            "{}",
+            schedule.bytes()
+        );
     }
 
     #[test]
     fn a_pending_half_costs_at_most_32_bytes_here() {
+        let pending: usize = 300_000;
         let mut schedule = Schedule::default();
-        let pending = 300_000;
-        for seq in 0..pending {
-            schedule.push(seq, tag(seq));
-        }
-        for seq in 0..pending {
-            schedule.push(seq + 7, tag(seq));
-            schedule.compact_if_large(300_000, |_| seq % 2 == 0);
-            if schedule.len() > 450_001 {
-                break;
+        // Every half is answered again and again, so its former timers are left over.
+        for round in 0..5_u32 {
+            for seq in 0..300_000 {
+                let due = 1_000_000 + seq + u64::from(round) * 77_000;
+                schedule.push(due, Tag::new(HalfSeq(seq), round, 0));
+                schedule.tidy(pending, |tag| {
+                    let answered = if tag.seq().0 <= seq {
+                        round
+                    } else {
+                        round.saturating_sub(1)
+                    };
+                    tag.is_current(answered)
+                });
             }
+            assert!(
+                schedule.bytes() <= 32 * pending,
+                "{} in round {round}",
+                schedule.bytes()
+            );
         }
-        assert!(schedule.bytes() <= 32 * 300_000, "{}", schedule.bytes());
     }
 
     #[test]
-    fn timers_that_must_stay_are_not_swept_at_every_push() {
+    fn tidying_keeps_what_is_to_be_kept() {
         let mut schedule = Schedule::default();
-        let looked = std::cell::Cell::new(0_u64);
-        for seq in 0..50_000 {
+        for seq in 0..20_000 {
             schedule.push(seq, tag(seq));
-            schedule.compact_if_large(0, |_| {
-                looked.set(looked.get() + 1);
-                true
-            });
+            schedule.tidy(0, |tag| tag.seq().0 % 3 == 0);
         }
-        assert!(looked.get() < 500_000, "{}", looked.get());
+        for _ in 0..20_000 {
+            schedule.tidy(0, |tag| tag.seq().0 % 3 == 0);
+        }
+        let kept = drain(&mut schedule, 20_000);
+        let due = kept.iter().filter(|seq| *seq % 3 == 0).count();
+        assert_eq!(due, 6_667);
+        assert!(kept.is_sorted());
     }
 }

@@ -16,13 +16,11 @@ use crate::ready::Turn;
 use crate::schedule::Tag;
 
 /// Halfs looked at in one call.
-const PIECE: usize = 20_000;
+const PIECE: usize = 10_000;
 
 #[derive(Debug)]
 struct Pass {
     from: HalfSeq,
-    /// Checks to be brought forward, in the order of their halfs.
-    earlier: Vec<(Tag, u64)>,
     senders: BTreeSet<NameId>,
     groups: BTreeSet<NameId>,
 }
@@ -76,21 +74,17 @@ impl Coordinator {
             if pass.groups.contains(&entry.group) && entry.state == HalfState::Parked {
                 self.ask_about_parked(store, now, seq, &entry);
             } else if pass.senders.contains(&entry.client) && entry.state == HalfState::Pending {
-                pass.earlier.extend(self.expedited(store, now, seq, &entry));
+                self.expedite(store, now, seq, &entry);
             }
         }
         if looked_at == PIECE {
             self.sweeps.pass = Some(pass);
-        } else {
-            self.counters.expedited += u64::try_from(pass.earlier.len()).unwrap_or(0);
-            self.schedule.bring_forward(&pass.earlier);
         }
     }
 
     fn next_pass(&mut self, store: &Store, now: Now) -> Option<Pass> {
         let mut pass = Pass {
             from: HalfSeq(0),
-            earlier: Vec::new(),
             senders: BTreeSet::new(),
             groups: BTreeSet::new(),
         };
@@ -115,29 +109,28 @@ impl Coordinator {
 
     fn ask_about_parked(&mut self, store: &Store, now: Now, seq: HalfSeq, entry: &HalfEntry) {
         if !entry.is_log_damaged() && self.flights.get(seq).is_none() {
-            self.make_ready(store, now, seq, entry, Turn::Last);
+            self.make_ready(store, now, seq, entry, Turn::InOrder);
         }
     }
 
-    /// The sender is gone: when its half is to be asked about, as soon as its age allows, if that is sooner than
-    /// it would be asked about anyway.
-    fn expedited(
-        &self,
-        store: &Store,
-        now: Now,
-        seq: HalfSeq,
-        entry: &HalfEntry,
-    ) -> Option<(Tag, u64)> {
+    /// The sender is gone: asks about its half as soon as the half's age allows, if that is sooner than it would
+    /// be asked about anyway.
+    fn expedite(&mut self, store: &Store, now: Now, seq: HalfSeq, entry: &HalfEntry) {
         if entry.is_log_damaged() || self.flights.get(seq).is_some() {
-            return None;
+            return;
         }
         let policy = self.policy(store, entry);
         let age = self.timeline.age_ms(now, entry.store_timestamp);
         let age_min = EXPEDITE_AGE_MIN_MS.max(policy.immunity_ms());
         if entry.answered == 0 && age_min >= policy.first_check_ms.0 {
-            return None;
+            return;
         }
-        let due = now.mono_ms.saturating_add(age_min.saturating_sub(age));
-        Some((Tag::new(seq, entry.answered.into(), 0), due))
+        self.counters.expedited += 1;
+        if age >= age_min {
+            self.make_ready(store, now, seq, entry, Turn::InOrder);
+        } else {
+            let due = now.mono_ms.saturating_add(age_min - age);
+            self.set_timer(store, due, Tag::new(seq, entry.answered.into(), 0));
+        }
     }
 }

@@ -41,6 +41,26 @@ fn the_stored_message_is_what_apache_delivers() {
 }
 
 #[test]
+fn properties_that_are_ours_to_set_are_replaced() {
+    let mut world = World::new();
+    let ack = world.half_with(
+        1,
+        "k",
+        "REAL_QID\u{1}9\u{2}REAL_TOPIC\u{1}x\u{2}__transactionId__\u{1}y\u{2}",
+    );
+    let image = world.store.half_image(ack.seq).expect("readable");
+    let text = decode(&image).expect("a message").properties;
+    let expected = properties("k", "")
+        + "__transactionId__\u{1}k\u{2}REAL_TOPIC\u{1}t\u{2}REAL_QID\u{1}2\u{2}";
+    let sorted = |text: &str| {
+        let mut all: Vec<String> = text.split_terminator('\u{2}').map(str::to_owned).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(sorted(text), sorted(&expected));
+}
+
+#[test]
 fn a_missing_producer_group_property_is_filled_from_the_header() {
     let mut world = World::new();
     let ack = world

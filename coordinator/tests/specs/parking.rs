@@ -216,3 +216,25 @@ fn check_now_with_nobody_there_waits() {
     );
     assert!(matches!(world.view(&half).waits, Waits::NobodyToAsk { .. }));
 }
+
+#[test]
+fn a_half_behind_damage_is_never_asked_about_by_itself_and_says_why() {
+    let mut world = World::new();
+    let half = world.half_with(1, "here-is-the-damage", "");
+    world.half(1, "after it");
+    world.damage(b"here-is-the-damage");
+    let view = world.view(&half);
+    assert_eq!(
+        (view.state, view.waits),
+        (HalfState::Parked, Waits::LogDamaged)
+    );
+    world.join(1, true);
+    let checks = world.run(3 * 3_600_000);
+    assert!(
+        checks.iter().all(|check| check.seq != half.seq.0),
+        "{checks:?}"
+    );
+    assert!(!checks.is_empty(), "the other one is");
+    let decided = world.decide(half.seq.0, Decision::Rollback, OPERATOR);
+    assert!(decided.is_ok());
+}

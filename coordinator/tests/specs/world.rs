@@ -148,6 +148,20 @@ impl World {
         self.come_up(self.disk.kill(), down_ms);
     }
 
+    /// Damages the place in the log where `text` is, and comes up again.
+    pub(crate) fn damage(&mut self, text: &[u8]) {
+        let disk = self.disk.crash(Loss::All);
+        let is_it = |bytes: &[u8]| bytes.windows(text.len()).position(|part| part == text);
+        let found = disk.names().into_iter().find_map(|name| {
+            let bytes = disk.bytes(&name)?;
+            Some((name, is_it(&bytes)?, bytes))
+        });
+        let (name, at, mut bytes) = found.expect("written somewhere");
+        bytes[at] ^= 1;
+        disk.set_bytes(&name, bytes);
+        self.come_up(disk, 1_000);
+    }
+
     fn come_up(&mut self, disk: MemoryDisk, down_ms: i64) {
         self.disk = Arc::new(disk);
         self.now = Now {
