@@ -3,7 +3,9 @@
 //! Nothing is answered here: an answer is put where it waits for the log to be as durable as it
 //! must be.
 
-use escrow_coordinator::{Actor, EndOutcome, EndRequest, HalfAck, HalfRequest, Member, Now};
+use escrow_coordinator::{
+    Actor, DecideRefused, EndOutcome, EndRequest, HalfAck, HalfRequest, Member, Now,
+};
 use escrow_protocol::code::response;
 use escrow_store::{Durability, PhysicalOffset, ScheduleSource};
 
@@ -81,6 +83,7 @@ impl Worker {
                         .decide(&mut self.store, now, seq, decision, actor, &queues);
                 let need = match &decided {
                     Ok(decided) => self.need(decided.durable_at),
+                    Err(DecideRefused::Opposite(first)) => self.need(first.durable_at),
                     Err(_) => Durability::Written,
                 };
                 self.done(need, done, Ok(decided));
@@ -191,21 +194,18 @@ impl Worker {
             address: &reply.peer.address_text,
         };
         let queues = |topic: &str| topics.write_queues(topic);
-        match self
+        let ended = self
             .coordinator
-            .end(&mut self.store, now, &request, &queues)
-        {
-            EndOutcome::Decided(decided) => (Outcome::Success, self.need(decided.durable_at)),
-            EndOutcome::Noted(_) => (Outcome::Success, Durability::Written),
-            EndOutcome::Refused(refusal) => {
-                tracing::debug!(peer = %reply.peer.address, handle = end.commit_log_offset, %refusal,
-                    "END_TRANSACTION refused");
-                (
-                    refuse(refusal.code(), refusal.to_string()),
-                    Durability::Written,
-                )
-            }
-        }
+            .end(&mut self.store, now, &request, &queues);
+        let need = ended
+            .durable_at()
+            .map_or(Durability::Written, |end| self.need(end));
+        let EndOutcome::Refused(refusal) = ended else {
+            return (Outcome::Success, need);
+        };
+        tracing::debug!(peer = %reply.peer.address, handle = end.commit_log_offset, %refusal,
+            "END_TRANSACTION refused");
+        (refuse(refusal.code(), refusal.to_string()), need)
     }
 
     /// Delivers a due message unless that was done before: the log says how far a level is.

@@ -80,6 +80,9 @@ impl Worker {
                 break;
             }
             self.upkeep.step(now, &mut self.store);
+            for notice in self.coordinator.take_notices() {
+                tracing::warn!(?notice, "transactions");
+            }
         }
         Upkeep::close(self.clock.now(), &mut self.store);
     }
