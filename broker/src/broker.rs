@@ -18,7 +18,7 @@ use crate::offsets::OffsetsError;
 use crate::remoting::dispatch::Role;
 use crate::remoting::server;
 use crate::shared::{Phase, Shared};
-use crate::{check_sender, delay};
+use crate::{admin, check_sender, chores, delay};
 
 /// How long a shutdown may take; what is not finished by then is dropped.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
@@ -160,10 +160,14 @@ impl Broker {
         let shared = &self.shared;
         self.background
             .push(tokio::spawn(check_sender::run(Arc::clone(shared), checks)));
+        self.background
+            .push(tokio::spawn(chores::run(Arc::clone(shared))));
         for (queue, delay) in (0..).zip(&shared.settings.message_delay_level.0) {
             let level = delay::run_level(Arc::clone(shared), queue, *delay);
             self.background.push(tokio::spawn(level));
         }
+        let admin = admin::serve(Arc::clone(shared), listeners.admin);
+        self.listeners.push(tokio::spawn(admin));
         for (role, listener) in [
             (Role::Broker, listeners.broker),
             (Role::NameServer, listeners.namesrv),
@@ -194,6 +198,7 @@ impl Broker {
         shared.phase.advance(Phase::Draining);
         // Requests in work, long polls among them, still need the log thread.
         shared.tasks.finish().await;
+        chores::save_offsets(shared).await;
         shared.log.close();
         let threads = self.threads;
         let ended = tokio::task::spawn_blocking(|| threads.map(std::thread::JoinHandle::join));

@@ -164,6 +164,11 @@ fn delay_levels() -> DelayLevels {
     DelayLevels(seconds.into_iter().map(Duration::from_secs).collect())
 }
 
+/// Reads a duration with its unit: "500ms", "6s", "5m", "72h", "3d".
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    Value::parse(text, Unit::Text)
+}
+
 /// Where settings come from, in rising order of precedence.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {

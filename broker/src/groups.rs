@@ -103,6 +103,8 @@ pub(crate) enum Plan {
 pub(crate) struct Groups {
     table: RwLock<HashMap<Arc<str>, Arc<GroupConfig>>>,
     auto_create: bool,
+    /// Held while a change is planned, made durable and put into use.
+    pub(crate) changing: tokio::sync::Mutex<()>,
 }
 
 impl Groups {
@@ -131,6 +133,7 @@ impl Groups {
         Ok(Groups {
             table: RwLock::new(table),
             auto_create,
+            changing: tokio::sync::Mutex::new(()),
         })
     }
 

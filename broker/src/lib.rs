@@ -1,7 +1,10 @@
 //! The server: sockets, log thread, maintenance, topics, consumers, name server, admin.
 
+mod admin;
 mod broker;
+mod catalog;
 mod check_sender;
+mod chores;
 mod clock;
 pub mod config;
 mod consumers;

@@ -169,19 +169,19 @@ impl ConsumerOffsets {
         });
     }
 
-    /// The group's offsets, by topic and queue.
-    pub(crate) fn of_group(&self, group: &str) -> Vec<(String, i32, i64)> {
+    /// Everything, by group and topic.
+    pub(crate) fn all(&self) -> Vec<(String, String, BTreeMap<i32, i64>)> {
         let table = self.table.read();
-        let mut offsets = Vec::new();
-        for (topic, queues) in table.get(group).into_iter().flatten() {
-            offsets.extend(
-                queues
+        let mut all = Vec::new();
+        for (group, topics) in table.iter() {
+            all.extend(
+                topics
                     .iter()
-                    .map(|(queue, offset)| (topic.clone(), *queue, *offset)),
+                    .map(|(topic, queues)| (group.clone(), topic.clone(), queues.clone())),
             );
         }
-        offsets.sort();
-        offsets
+        all.sort();
+        all
     }
 
     /// Writes the snapshot if anything changed since the last one. Blocks on the disk.
@@ -302,6 +302,16 @@ mod tests {
         ConsumerOffsets::open(folder, |_, _| Some(i64::MAX)).unwrap()
     }
 
+    fn of_group(offsets: &ConsumerOffsets, group: &str) -> Vec<(String, i32, i64)> {
+        let all = offsets.all().into_iter().filter(|(of, ..)| of == group);
+        all.flat_map(|(_, topic, queues)| {
+            queues
+                .into_iter()
+                .map(move |(queue, at)| (topic.clone(), queue, at))
+        })
+        .collect()
+    }
+
     #[test]
     fn what_was_committed_last_is_found_after_a_restart() {
         let home = tempfile::tempdir().unwrap();
@@ -316,10 +326,10 @@ mod tests {
         let offsets = open(home.path());
         assert_eq!(offsets.get("g", "t", 0), Some(3));
         assert_eq!(
-            offsets.of_group("g"),
+            of_group(&offsets, "g"),
             [("%RETRY%g".to_owned(), 0, 9), ("t".to_owned(), 0, 3)]
         );
-        assert_eq!(offsets.of_group("h"), [("t".to_owned(), 2, 7)]);
+        assert_eq!(of_group(&offsets, "h"), [("t".to_owned(), 2, 7)]);
     }
 
     #[test]
@@ -337,7 +347,7 @@ mod tests {
         };
         let offsets = ConsumerOffsets::open(home.path(), ends).unwrap();
         assert_eq!(
-            offsets.of_group("g"),
+            of_group(&offsets, "g"),
             [("long".to_owned(), 0, 50), ("short".to_owned(), 0, 20)]
         );
     }
@@ -351,7 +361,7 @@ mod tests {
         offsets.commit("h", "u", 0, 6);
         offsets.forget_topic("t");
         assert_eq!(offsets.get("g", "t", 0), None);
-        assert_eq!(offsets.of_group("h"), [("u".to_owned(), 0, 6)]);
+        assert_eq!(of_group(&offsets, "h"), [("u".to_owned(), 0, 6)]);
     }
 
     #[test]

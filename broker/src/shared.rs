@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::{FlushDiskType, Settings, TransactionFlush};
 use crate::consumers::Consumers;
 use crate::counters::Counters;
-use crate::groups::{self, GroupConfig, Groups};
+use crate::groups::{self, Groups};
 use crate::identity::{self, DataFolder};
 use crate::locks::QueueLocks;
 use crate::log_thread::{FlushPolicy, LogHandle, Parts};
@@ -24,10 +24,10 @@ use crate::long_polls::LongPolls;
 use crate::maintenance;
 use crate::offsets::ConsumerOffsets;
 use crate::producers::Producers;
-use crate::remoting::answer::Refusal;
+use crate::remoting::heartbeat;
 use crate::remoting::peer::{Connections, Peer};
 use crate::tasks::Tasks;
-use crate::topics::{self, TopicConfig, TopicRefused, Topics, Wanted};
+use crate::topics::{self, Topics};
 use crate::unique_key::UniqueKeys;
 
 /// One broker's parts. Handlers get it as `&Arc<Shared>`.
@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) phase: Lifecycle,
     pub(crate) tasks: Tasks,
     pub(crate) settings: Settings,
+    /// Made when the data folder was first used.
+    pub(crate) store_id: String,
     pub(crate) flush: FlushPolicy,
     pub(crate) topics: Arc<Topics>,
     pub(crate) groups: Groups,
@@ -118,6 +120,7 @@ impl Shared {
             schedule_topic: SCHEDULE_TOPIC.into(),
             turn: AtomicU32::new(0),
             settings,
+            store_id: folder.identity.store_id.clone(),
         };
         Ok((shared, threads))
     }
@@ -138,53 +141,9 @@ impl Shared {
     pub(crate) async fn forget(self: &Arc<Self>, peer: &Peer) {
         self.connections.close(peer.connection);
         self.log.left(peer.connection);
-    }
-}
-
-impl Shared {
-    /// The consumer group of a request, made if that is allowed.
-    pub(crate) async fn group_for_consumer(&self, name: &str) -> Result<Arc<GroupConfig>, Refusal> {
-        let plan = self.groups.plan(name);
-        match plan.map_err(|refused| Refusal::new(refused.code(), refused.to_string()))? {
-            groups::Plan::Exists(group) => Ok(group),
-            groups::Plan::Create(group) => {
-                let stored = self.log.set_meta(group.key(), group.stored()).await;
-                stored.map_err(|error| error.refusal())?;
-                Ok(self.groups.put(group))
-            }
-        }
-    }
-
-    /// The topic of a send, made from its default topic if that is allowed.
-    pub(crate) async fn topic_for_send(
-        &self,
-        wanted: Wanted<'_>,
-    ) -> Result<Arc<TopicConfig>, Refusal> {
-        self.carry_out(self.topics.plan_for_send(wanted)).await
-    }
-
-    /// A retry or dead-letter topic, made if it is missing.
-    pub(crate) async fn topic_for_group(
-        &self,
-        name: &str,
-        queues: i32,
-    ) -> Result<Arc<TopicConfig>, Refusal> {
-        self.carry_out(self.topics.plan_internal(name, queues))
-            .await
-    }
-
-    /// Makes a planned topic durable, then puts it into use.
-    async fn carry_out(
-        &self,
-        plan: Result<topics::Plan, TopicRefused>,
-    ) -> Result<Arc<TopicConfig>, Refusal> {
-        match plan.map_err(|refused| Refusal::new(refused.code(), refused.to_string()))? {
-            topics::Plan::Exists(topic) => Ok(topic),
-            topics::Plan::Create(topic) => {
-                let stored = self.log.set_meta(topic.key(), topic.stored()).await;
-                stored.map_err(|error| error.refusal())?;
-                Ok(self.topics.put(topic))
-            }
+        self.producers.closed(peer.connection);
+        for change in self.consumers.closed(peer.connection) {
+            heartbeat::tell(self, &change);
         }
     }
 }

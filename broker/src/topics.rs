@@ -150,6 +150,8 @@ pub(crate) struct Topics {
     table: RwLock<HashMap<Arc<str>, Arc<TopicConfig>>>,
     /// Names of this broker's own system topics that the protocol crate cannot know.
     own_system: Vec<String>,
+    /// Held while a change is planned, made durable and put into use.
+    pub(crate) changing: tokio::sync::Mutex<()>,
 }
 
 impl Topics {
@@ -179,6 +181,7 @@ impl Topics {
         Ok(Topics {
             table: RwLock::new(table),
             own_system,
+            changing: tokio::sync::Mutex::new(()),
         })
     }
 

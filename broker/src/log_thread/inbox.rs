@@ -63,6 +63,11 @@ impl Inbox {
         }
     }
 
+    /// What waits, in kibibytes.
+    pub(crate) fn waiting(&self) -> usize {
+        (ROOM as usize).saturating_sub(self.room.available_permits())
+    }
+
     /// Waits for room for commands of this total cost, out of `credit` if they are a
     /// connection's.
     pub(crate) async fn reserve(

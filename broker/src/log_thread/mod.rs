@@ -41,7 +41,7 @@ use worker::Worker;
 
 /// Why the log thread did not do what it was asked to.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum LogError {
+pub(crate) enum LogError {
     /// The broker is shutting down; nothing was done.
     #[error("the broker is shutting down")]
     Closed,
@@ -149,14 +149,14 @@ impl LogHandle {
         self.inbox.close();
     }
 
+    /// What waits for the log thread, in kibibytes.
+    pub(crate) fn waiting(&self) -> usize {
+        self.inbox.waiting()
+    }
+
     /// Makes a metadata value durable.
     pub(crate) async fn set_meta(&self, key: String, value: Vec<u8>) -> Result<(), LogError> {
         let value = Some(value);
-        self.ask(|done| Command::SetMeta { key, value, done }).await
-    }
-
-    pub(crate) async fn delete_meta(&self, key: String) -> Result<(), LogError> {
-        let value = None;
         self.ask(|done| Command::SetMeta { key, value, done }).await
     }
 

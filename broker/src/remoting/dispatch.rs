@@ -15,7 +15,10 @@ use tokio::time::timeout;
 
 use super::answer::{Outcome, Refusal, RequestHead};
 use super::peer::Peer;
-use super::{end_transaction, pull, query, resume, send, send_back, view};
+use super::{
+    consumer_list, end_transaction, heartbeat, lock, offset, pull, query, resume, send, send_back,
+    topic, view,
+};
 use crate::log_thread::Command;
 use crate::shared::Shared;
 
@@ -145,7 +148,28 @@ async fn handle(shared: &Arc<Shared>, peer: &Arc<Peer>, frame: Frame) -> Option<
         request::QUERY_MESSAGE => Some(query::handle(shared, &frame).await),
         request::CONSUMER_SEND_MSG_BACK => Some(send_back::handle(shared, &frame).await),
         request::RESUME_CHECK_HALF_MESSAGE => Some(resume::handle(shared, peer, &frame).await),
-        _ => Some(unsupported(shared, &frame)),
+        request::HEART_BEAT => Some(heartbeat::handle(shared, peer, &frame).await),
+        _ => Some(catalogue(shared, peer, &frame).await),
+    }
+}
+
+/// Topics, members, offsets and locks.
+async fn catalogue(shared: &Arc<Shared>, peer: &Arc<Peer>, frame: &Frame) -> Frame {
+    match frame.code {
+        request::UNREGISTER_CLIENT => heartbeat::unregister(shared, peer, frame),
+        request::CHECK_CLIENT_CONFIG => heartbeat::check_config(frame),
+        request::GET_CONSUMER_LIST_BY_GROUP => consumer_list::handle(shared, frame),
+        request::QUERY_CONSUMER_OFFSET => offset::query(shared, frame).await,
+        request::UPDATE_CONSUMER_OFFSET => offset::update(shared, frame),
+        request::GET_MAX_OFFSET => offset::max(shared, frame),
+        request::GET_MIN_OFFSET => offset::min(shared, frame),
+        request::SEARCH_OFFSET_BY_TIMESTAMP => offset::search(shared, frame).await,
+        request::GET_EARLIEST_MSG_STORETIME => offset::earliest(shared, frame).await,
+        request::LOCK_BATCH_MQ => lock::lock(shared, frame),
+        request::UNLOCK_BATCH_MQ => lock::unlock(shared, frame),
+        request::UPDATE_AND_CREATE_TOPIC => topic::update(shared, frame).await,
+        request::DELETE_TOPIC_IN_BROKER => topic::delete(shared, frame).await,
+        _ => unsupported(shared, frame),
     }
 }
 

@@ -14,3 +14,9 @@ pub(crate) mod send;
 pub(crate) mod send_back;
 pub(crate) mod server;
 pub(crate) mod view;
+
+pub(crate) mod consumer_list;
+pub(crate) mod heartbeat;
+pub(crate) mod lock;
+pub(crate) mod offset;
+pub(crate) mod topic;

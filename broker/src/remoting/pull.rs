@@ -97,7 +97,15 @@ async fn pull(
         None => read_in_turn(shared, peer, &wanted).await,
     };
     let found = found.map_err(|error| refused(response::SYSTEM_ERROR, error.to_string()))?;
-    Ok(answer(shared, head, header.queue_offset, found))
+    let PullRequest {
+        topic,
+        consumer_group,
+        ..
+    } = header;
+    shared
+        .counters
+        .messages_out(topic, consumer_group, found.messages, found.body.len());
+    Ok(answer(head, header.queue_offset, found))
 }
 
 /// All checks of the stock broker, in its order.
@@ -285,14 +293,10 @@ async fn read_or_wait(
     }
 }
 
-fn answer(shared: &Shared, head: RequestHead, asked: i64, found: Found) -> Frame {
+fn answer(head: RequestHead, asked: i64, found: Found) -> Frame {
     let mut frame = head.answer(found.status.code(asked));
     answer_header(found.next, found.min, found.max, None).encode(&mut frame.ext);
     frame.remark = Some(found.status.name().to_owned());
-    shared
-        .counters
-        .messages_out
-        .fetch_add(found.messages, Ordering::Relaxed);
     frame.body = found.body;
     frame
 }

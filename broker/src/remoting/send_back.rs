@@ -66,6 +66,9 @@ async fn send_back(shared: &Arc<Shared>, request: &Frame) -> Result<(), Refusal>
     let mut again = again(shared, &record, &failed, &header);
     again.topic = Arc::clone(&topic.name);
     again.queue_id = shared.any_queue(target.queues);
+    if target.level.is_none() {
+        shared.counters.dead_letter(header.group);
+    }
     if let Some(level) = target.level {
         properties::set(&mut again.properties, name::DELAY, &level.to_string());
         if let Some(queue) = delay::level_queue(Some(&level.to_string()), shared.delay_levels()) {

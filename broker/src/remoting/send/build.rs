@@ -12,6 +12,7 @@ use escrow_store::Durability;
 use super::super::answer::{Refusal, ReplyTo};
 use super::super::dispatch::Batch;
 use super::Target;
+use crate::counters::MessageKind;
 use crate::delay;
 use crate::log_thread::{Command, NewHalf, NewMessage};
 use crate::shared::Shared;
@@ -23,6 +24,8 @@ struct Facts<'a> {
     delay: Option<&'a str>,
     transactional: bool,
     timer: bool,
+    /// It has a sharding key, so its sender wants order.
+    sharded: bool,
     unwaited: bool,
     /// A property that only the broker sets is there and must go.
     foreign: bool,
@@ -37,6 +40,7 @@ impl<'a> Facts<'a> {
                 name::DELAY => facts.delay = Some(value),
                 name::TRAN_MSG => facts.transactional = value.eq_ignore_ascii_case("true"),
                 name::WAIT => facts.unwaited = value.eq_ignore_ascii_case("false"),
+                name::SHARDING_KEY => facts.sharded = true,
                 name::TIMER_DELAY_SEC | name::TIMER_DELAY_MS | name::TIMER_DELIVER_MS => {
                     facts.timer = true;
                 }
@@ -47,6 +51,14 @@ impl<'a> Facts<'a> {
             }
         }
         facts
+    }
+
+    fn kind(&self) -> MessageKind {
+        match self {
+            facts if facts.sharded => MessageKind::Fifo,
+            facts if facts.delay.is_some() => MessageKind::Delay,
+            _ => MessageKind::Normal,
+        }
     }
 
     fn is_delayed(&self) -> bool {
@@ -91,10 +103,21 @@ pub(super) fn commands(
     let transactional = facts.transactional && !special && !(reconsumed && facts.is_delayed());
     let mut message = message(shared, header, target, &reply, body.clone());
     stamp(shared, &mut message, text, &facts);
-    if transactional {
-        return half(shared, header, message, reply, batch);
+    let bytes = message.body.len() + message.properties.len();
+    let kind = if transactional {
+        half(shared, header, message, reply, batch)?;
+        MessageKind::Transaction
+    } else {
+        plain(shared, &facts, target, message, reply, batch)?;
+        facts.kind()
+    };
+    shared.counters.messages_in(header.topic, kind, 1, bytes);
+    if target.dead_letter {
+        shared
+            .counters
+            .dead_letter(names::retry_group(header.topic).unwrap_or_default());
     }
-    plain(shared, &facts, target, message, reply, batch)
+    Ok(())
 }
 
 fn illegal(remark: &'static str) -> Refusal {
@@ -268,6 +291,13 @@ fn many(
     if messages.is_empty() {
         return Err(illegal("the batch is empty"));
     }
+    let bytes = messages
+        .iter()
+        .map(|message| message.body.len() + message.properties.len())
+        .sum();
+    shared
+        .counters
+        .messages_in(header.topic, MessageKind::Normal, messages.len(), bytes);
     batch.push(Command::Send {
         queue_id: template.queue_id,
         messages,

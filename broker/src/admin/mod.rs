@@ -1,0 +1,103 @@
+//! The operator's HTTP side: health, metrics and a JSON API about what is pending.
+//!
+//! It serves whoever may reach it (see [`guard`]) and never touches the log itself: looks and decisions go to
+//! the log thread like everybody's.
+
+mod decisions;
+mod failure;
+mod guard;
+mod half;
+mod half_counts;
+mod inventory;
+mod metrics;
+mod pending;
+mod rates;
+mod status;
+mod time;
+mod watch;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::shared::{Phase, Shared};
+use failure::Failure;
+use half_counts::HalfCounts;
+use rates::Rates;
+
+/// Bytes in a request's body: a decision and its reason.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Requests served at the same time; watchers do not count once they are served.
+const REQUESTS_MAX: usize = 32;
+
+/// What the handlers share.
+#[derive(Clone)]
+struct Admin {
+    shared: Arc<Shared>,
+    rates: Arc<Rates>,
+    half_counts: Arc<HalfCounts>,
+    requests: Arc<Semaphore>,
+}
+
+/// Serves until the broker drains.
+pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
+    let rates = Arc::new(Rates::default());
+    let sampler = tokio::spawn(rates::sample(Arc::clone(&shared), Arc::clone(&rates)));
+    let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
+    let router = router(Admin {
+        shared: Arc::clone(&shared),
+        rates,
+        half_counts: Arc::default(),
+        requests,
+    });
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let drained = async move { shared.phase.reached(Phase::Draining).await };
+    if let Err(error) = axum::serve(listener, service)
+        .with_graceful_shutdown(drained)
+        .await
+    {
+        tracing::error!(%error, "admin API ended");
+    }
+    sampler.abort();
+}
+
+fn router(admin: Admin) -> Router {
+    let api = Router::new()
+        .route("/metrics", get(metrics::show))
+        .route("/api/status", get(status::show))
+        .route("/api/topics", get(inventory::topics))
+        .route("/api/groups", get(inventory::groups))
+        .route("/api/pending", get(pending::list))
+        .route("/api/pending/watch", get(watch::watch))
+        .route("/api/pending/{id}", get(pending::show))
+        .route("/api/pending/{id}/commit", post(decisions::commit))
+        .route("/api/pending/{id}/rollback", post(decisions::rollback))
+        .route("/api/pending/{id}/check", post(decisions::check))
+        .route("/api/pending/{id}/resume", post(decisions::resume))
+        .route_layer(middleware::from_fn_with_state(admin.clone(), guard::token));
+    Router::new()
+        .route("/health", get(status::health))
+        .merge(api)
+        .fallback(|| async { Failure::not_found("no such path") })
+        .method_not_allowed_fallback(|| async { Failure::method() })
+        .layer(middleware::from_fn_with_state(admin.clone(), limit))
+        .layer(middleware::from_fn_with_state(admin.clone(), guard::host))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(admin)
+}
+
+/// Refuses what would be one request too many.
+async fn limit(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    match admin.requests.try_acquire() {
+        Ok(_one) => next.run(request).await,
+        Err(_) => Failure::busy("too many requests at once").into_response(),
+    }
+}
