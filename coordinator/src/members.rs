@@ -4,7 +4,7 @@
 //! the group, the rest. Capable is who declared it, sent a half for the group or answered a check; two
 //! checks in a row without an answer end it, until the next answer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// The broker's number for a connection, never used twice in one run.
@@ -30,6 +30,9 @@ pub struct Member<'a> {
 pub(crate) const IN_FLIGHT_MAX: u32 = 64;
 /// Checks in a row that a member may leave unanswered.
 const SILENT_MAX: u8 = 2;
+
+/// Closed connections that are remembered.
+const DEPARTED_MAX: usize = 1_024;
 
 #[derive(Debug)]
 struct Seat {
@@ -84,12 +87,16 @@ pub(crate) struct Members {
     connections: HashMap<ConnectionId, Connection>,
     /// Connections by sender: by client id, in the order in which they came, and by address.
     senders: HashMap<Arc<str>, Vec<ConnectionId>>,
+    /// Connections that closed last.
+    departed: VecDeque<ConnectionId>,
 }
 
 impl Members {
     /// Takes a member in; answers whether it is new to its group.
+    ///
+    /// What a connection sent before it closed may be heard of after it closed: that makes it no member again.
     pub(crate) fn join(&mut self, member: Member<'_>) -> bool {
-        if self.is_known(&member) {
+        if self.is_known(&member) || self.departed.contains(&member.connection) {
             return false;
         }
         self.connect(member.connection, member.client_id, member.address);
@@ -169,6 +176,10 @@ impl Members {
 
     /// Forgets a connection.
     pub(crate) fn leave(&mut self, id: ConnectionId) -> Departed {
+        if self.departed.len() == DEPARTED_MAX {
+            self.departed.pop_front();
+        }
+        self.departed.push_back(id);
         let Some(connection) = self.connections.remove(&id) else {
             return Departed::default();
         };

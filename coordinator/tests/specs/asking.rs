@@ -248,8 +248,8 @@ fn who_is_back_within_the_second_is_not_gone() {
     world.run(5_000);
     world.leave(1);
     world.run(900);
-    world.join(1, true);
-    assert_eq!(times(&world.run(5_000)), [(10_000, 1)]);
+    world.join(11, true);
+    assert_eq!(times(&world.run(5_000)), [(10_000, 11)]);
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn a_sole_connection_that_closes_owing_an_answer_is_asked_when_it_is_back() {
     world.leave(1);
     assert_eq!(world.run(600_000), []);
     assert!(matches!(world.view(&half).waits, Waits::NobodyToAsk { .. }));
-    world.join(1, true);
+    world.join(11, true);
     assert_eq!(world.run(0).len(), 1);
 }
 
@@ -322,6 +322,15 @@ fn a_commit_that_races_the_check_is_committed_once_and_the_answer_agrees() {
     assert_decided(&world.answer(1, &half, Commit), Decision::Commit, true);
     assert_eq!(world.run(3_600_000), []);
     assert_eq!(world.delivered(2), ["k"]);
+}
+
+#[test]
+fn a_half_that_is_heard_of_after_its_connection_closed_makes_nobody_a_member() {
+    let mut world = World::new();
+    world.leave(1);
+    let half = world.half(1, "k");
+    assert_eq!(world.run(10_000), []);
+    assert!(matches!(world.view(&half).waits, Waits::NobodyToAsk { .. }));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::world::{Sent, World, apache};
 use escrow_coordinator::{Actor, Decision, EndOutcome, EndRefusal, HalfAck, Settings};
 use escrow_protocol::transaction::Resolution;
 
-const CONNECTIONS: u64 = 6;
+const CLIENTS: u64 = 6;
 const STEPS: u32 = 300;
 
 struct Simulation {
@@ -19,12 +19,10 @@ struct Simulation {
     rng: Rng,
     /// Answers on their way: when, from which connection, about which half.
     answers: Vec<(u64, u64, u64)>,
-    connected: [bool; CONNECTIONS as usize],
+    /// The connection of each client, if it has one.
+    connected: [Option<u64>; CLIENTS as usize],
+    connections: u64,
     keys: u64,
-}
-
-fn connection_at(at: usize) -> u64 {
-    u64::try_from(at).unwrap_or(0)
 }
 
 impl Simulation {
@@ -42,7 +40,8 @@ impl Simulation {
             model: Model::default(),
             rng,
             answers: Vec::new(),
-            connected: [false; CONNECTIONS as usize],
+            connected: [None; CLIENTS as usize],
+            connections: 0,
             keys: 0,
         }
     }
@@ -69,12 +68,8 @@ impl Simulation {
     }
 
     fn someone(&mut self) -> Option<u64> {
-        let connection = self.rng.below(CONNECTIONS);
-        let at = usize::try_from(connection).ok()?;
-        self.connected
-            .get(at)
-            .is_some_and(|connected| *connected)
-            .then_some(connection)
+        let client = usize::try_from(self.rng.below(CLIENTS)).ok()?;
+        self.connected.get(client).copied().flatten()
     }
 
     fn send(&mut self) {
@@ -196,18 +191,25 @@ impl Simulation {
     }
 
     fn connect_or_leave(&mut self) {
-        let connection = self.rng.below(CONNECTIONS);
+        let client = self.rng.below(CLIENTS);
         let capable = self.rng.one_in(2);
-        let at = usize::try_from(connection).expect("small");
-        if let Some(connected) = self.connected.get_mut(at) {
-            *connected = !*connected;
-            if *connected {
-                self.world.join(connection, capable);
-            } else {
-                self.world.leave(connection);
-                self.answers.retain(|(_, from, _)| *from != connection);
-            }
+        match self.connected[usize::try_from(client).expect("small")] {
+            Some(connection) => self.leave(client, connection),
+            None => self.connect(client, capable),
         }
+    }
+
+    fn connect(&mut self, client: u64, capable: bool) {
+        self.connections += 1;
+        let connection = self.connections * 10 + client;
+        self.connected[usize::try_from(client).expect("small")] = Some(connection);
+        self.world.join(connection, capable);
+    }
+
+    fn leave(&mut self, client: u64, connection: u64) {
+        self.connected[usize::try_from(client).expect("small")] = None;
+        self.world.leave(connection);
+        self.answers.retain(|(_, from, _)| *from != connection);
     }
 
     fn toggle_topic(&mut self) {
@@ -224,7 +226,7 @@ impl Simulation {
 
     fn crash(&mut self) {
         self.answers.clear();
-        self.connected = [false; CONNECTIONS as usize];
+        self.connected = [None; CLIENTS as usize];
         let down = self.rng.below(100_000);
         self.model.forget_clock(self.world.now.mono_ms, down);
         let down = i64::try_from(down).expect("small");
@@ -266,9 +268,8 @@ impl Simulation {
     fn checked(&mut self, check: &Sent, faithful: bool) {
         let half = self.model.half(check.seq).expect("a half that was stored");
         assert_eq!(half.decision, None, "a check for a decided half");
-        let at = usize::try_from(check.connection).expect("small");
         assert!(
-            self.connected.get(at).is_some_and(|connected| *connected),
+            self.connected.contains(&Some(check.connection)),
             "who is not there"
         );
         let loses_it = !faithful && self.rng.one_in(4);
@@ -298,17 +299,12 @@ impl Simulation {
     /// No more faults, and one checker that lives: everything must settle.
     fn settle(&mut self) {
         self.world.topics.insert("t".to_owned(), 4);
-        if let Some(connected) = self.connected.first_mut() {
-            *connected = true;
-        }
-        self.world.join(0, true);
-        for (at, connected) in self.connected.into_iter().enumerate().skip(1) {
-            if connected {
-                self.world.leave(connection_at(at));
+        for (client, connection) in (0..).zip(self.connected) {
+            if let Some(connection) = connection {
+                self.leave(client, connection);
             }
         }
-        self.connected = [false; CONNECTIONS as usize];
-        self.connected[0] = true;
+        self.connect(0, true);
         let mut rounds = 0;
         while self.world.undecided() > 0 {
             self.run(60_000, true);

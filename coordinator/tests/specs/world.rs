@@ -76,7 +76,7 @@ pub(crate) fn half<'a>(properties: &'a str, connection: u64) -> HalfRequest<'a> 
     }
 }
 
-/// Client ids and addresses by connection number, so that they need not be owned.
+/// Client ids and addresses by the last digit of the connection's number: 11 is 1 come back.
 pub(crate) const CLIENTS: [&str; 10] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9"];
 pub(crate) const ADDRESSES: [&str; 10] = [
     "10.0.0.0:1",
