@@ -40,11 +40,14 @@ impl Args for ServeArgs {
                 "admin-token-file",
                 "File that holds the bearer token of the admin API",
             ));
+        let defaults = Settings::default().shown();
         DOCS.iter()
-            .filter(|doc| doc.flag() != TOKEN)
-            .fold(command, |command, doc| {
+            .zip(&defaults)
+            .filter(|(doc, _)| doc.flag() != TOKEN)
+            .fold(command, |command, (doc, (_, default))| {
+                let default = if default.is_empty() { "none" } else { default };
                 let help = format!(
-                    "{} [file: {}] [env: {}]",
+                    "{} [default: {default}] [file: {}] [env: {}]",
                     doc.text.trim(),
                     doc.key,
                     doc.variable()
