@@ -164,7 +164,7 @@ impl Coordinator {
             Resolution::Rollback => Decision::Rollback,
             Resolution::Unknown => return self.note_unknown(store, now, half, end, answers),
         };
-        let word = word_of(end, answers);
+        let word = decision_word(end);
         match self.settle(store, now, half, decision, word, write_queues) {
             Ok(decided) => EndOutcome::Decided(decided),
             Err(refused) => {
@@ -215,7 +215,7 @@ impl Coordinator {
         if !half.entry.state.is_undecided() {
             return EndOutcome::Noted(noted);
         }
-        let answer = word_of(end, answers).op(OpKind::Answer {
+        let answer = unknown_word(end, answers).op(OpKind::Answer {
             resolution: Resolution::Unknown,
         });
         if let Err(error) = store.append_op(now.wall_ms, seq, &answer, Durability::Written) {
@@ -275,16 +275,31 @@ impl Coordinator {
     }
 }
 
-fn word_of<'a>(end: &EndRequest<'a>, answers: bool) -> Word<'a> {
+/// A decision counts as a check's also if it came late.
+fn decision_word<'a>(end: &EndRequest<'a>) -> Word<'a> {
+    let source = if end.from_check {
+        Source::Check
+    } else {
+        Source::Producer
+    };
+    word_of(end, source, end.remark)
+}
+
+/// An UNKNOWN counts only as the answer that was awaited; the store counts those whose source is a check.
+fn unknown_word<'a>(end: &EndRequest<'a>, answers: bool) -> Word<'a> {
+    match (answers, end.from_check) {
+        (true, _) => word_of(end, Source::Check, end.remark),
+        (false, true) if end.remark.is_empty() => word_of(end, Source::Producer, "not awaited"),
+        (false, _) => word_of(end, Source::Producer, end.remark),
+    }
+}
+
+fn word_of<'a>(end: &EndRequest<'a>, source: Source, reason: &'a str) -> Word<'a> {
     Word {
-        source: if answers {
-            Source::Check
-        } else {
-            Source::Producer
-        },
+        source,
         client_id: end.client_id,
         address: end.address,
-        reason: end.remark,
+        reason,
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::world::{self, World, assert_decided, times};
 use escrow_coordinator::{Decision, EndOutcome, Waits};
 use escrow_protocol::transaction::Resolution::{Commit, Rollback, Unknown};
+use escrow_store::Source;
 
 #[test]
 fn the_connection_that_sent_the_half_is_asked() {
@@ -122,6 +123,15 @@ fn a_late_answer_does_not_count_but_decides() {
     }
     assert_eq!(world.view(&half).answered, 0);
     assert_decided(&world.answer(1, &half, Commit), Decision::Commit, false);
+    let history = world.store.op_history(half.seq).expect("readable");
+    let told: Vec<_> = history
+        .iter()
+        .map(|op| (op.source, op.reason.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [(Source::Producer, "not awaited"), (Source::Check, "")]
+    );
 }
 
 #[test]
