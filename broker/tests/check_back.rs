@@ -1,0 +1,133 @@
+//! A producer that says nothing is asked, with the half itself and the ids that it was given.
+
+mod support;
+
+use std::time::Duration;
+
+use escrow_protocol::code::request::CHECK_TRANSACTION_STATE;
+use escrow_protocol::frame::Frame;
+use support::{
+    COMMIT, Client, Handle, ROLLBACK, Running, UNKNOWN, messages, number, properties_of,
+};
+
+async fn check_for(client: &mut Client, handle: &Handle) -> Frame {
+    loop {
+        let check = client.asked(CHECK_TRANSACTION_STATE).await;
+        if check.ext.get("transactionId") == Some(handle.key.as_str()) {
+            return check;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_check_names_the_half_by_its_own_handle() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    let handle = client.half("orders", "K1", b"order 1").await;
+    let check = check_for(&mut client, &handle).await;
+    assert!(check.is_oneway());
+    assert_eq!(number(&check, "tranStateTableOffset"), handle.half_offset);
+    assert_eq!(number(&check, "commitLogOffset"), handle.commit_log_offset);
+    assert_eq!(check.ext.get("msgId"), Some("K1"));
+    assert_eq!(
+        check.ext.get("offsetMsgId"),
+        Some(handle.message_id.as_str())
+    );
+    let all = messages(&check);
+    let [asked] = &all[..] else {
+        panic!("one record in {check:?}")
+    };
+    assert_eq!((asked.message.topic, asked.message.queue_id), ("orders", 0));
+    assert_eq!(asked.message.body, b"order 1");
+    assert_eq!(asked.message.queue_offset, handle.half_offset);
+    assert_eq!(asked.message.physical_offset, handle.commit_log_offset);
+    let times = properties_of(asked).get("TRANSACTION_CHECK_TIMES").cloned();
+    assert_eq!(times.as_deref(), Some("1"));
+    running.broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_answer_decides() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    let committed = client.half("orders", "K1", b"order 1").await;
+    let rolled_back = client.half("orders", "K2", b"never").await;
+    let check = check_for(&mut client, &committed).await;
+    assert_eq!(client.resolve(&check, COMMIT).await.code, 0);
+    let check = check_for(&mut client, &rolled_back).await;
+    assert_eq!(client.resolve(&check, ROLLBACK).await.code, 0);
+    assert_eq!(client.consume("orders", 0).await, [b"order 1"]);
+    running.broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn after_unknown_it_is_asked_again_and_the_number_counts_up() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    let handle = client.half("orders", "K1", b"order 1").await;
+    for times in 1..=3 {
+        let check = check_for(&mut client, &handle).await;
+        let asked = messages(&check)[0];
+        let counted = properties_of(&asked)
+            .get("TRANSACTION_CHECK_TIMES")
+            .cloned();
+        assert_eq!(counted, Some(times.to_string()));
+        assert_eq!(client.resolve(&check, UNKNOWN).await.code, 0);
+    }
+    let check = check_for(&mut client, &handle).await;
+    assert_eq!(client.resolve(&check, COMMIT).await.code, 0);
+    assert_eq!(client.consume("orders", 0).await, [b"order 1"]);
+    running.broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn another_instance_is_asked_when_the_sender_is_gone() {
+    let running = Running::start().await;
+    let mut sender = running.client().await;
+    let mut other = running.client().await;
+    // It becomes a member by a half of its own, which it ends at once.
+    let own = other.half("orders", "own", b"own").await;
+    other.end(&own, ROLLBACK).await;
+    let handle = sender.half("orders", "K1", b"order 1").await;
+    drop(sender);
+    let check = check_for(&mut other, &handle).await;
+    assert_eq!(other.resolve(&check, COMMIT).await.code, 0);
+    assert_eq!(other.consume("orders", 0).await, [b"order 1"]);
+    running.broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_decided_half_is_not_asked_about() {
+    let running = Running::start_with(|settings| {
+        settings.transaction_time_out = Some(Duration::from_millis(300));
+    })
+    .await;
+    let mut client = running.client().await;
+    let decided = client.half("orders", "K1", b"order 1").await;
+    client.end(&decided, COMMIT).await;
+    // The check of a later half comes after the moment at which the first one's was due.
+    let later = client.half("orders", "K2", b"order 2").await;
+    let first_check = client.asked(CHECK_TRANSACTION_STATE).await;
+    assert_eq!(
+        first_check.ext.get("transactionId"),
+        Some(later.key.as_str())
+    );
+    running.broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn with_nobody_to_ask_it_waits_for_somebody() {
+    let running = Running::start().await;
+    let mut sender = running.client().await;
+    let handle = sender.half("orders", "K1", b"order 1").await;
+    drop(sender);
+    let running = running.restart_with(|_| {}).await;
+    let mut late = running.client().await;
+    let own = late.half("orders", "own", b"own").await;
+    late.end(&own, ROLLBACK).await;
+    let check = check_for(&mut late, &handle).await;
+    assert_eq!(number(&check, "commitLogOffset"), handle.commit_log_offset);
+    assert_eq!(late.resolve(&check, COMMIT).await.code, 0);
+    assert_eq!(late.consume("orders", 0).await, [b"order 1"]);
+    running.broker.shutdown().await;
+}
