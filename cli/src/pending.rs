@@ -10,6 +10,20 @@ use serde_json::{Value, json};
 use crate::admin::{Admin, AdminArgs, escape};
 use crate::table::{Align, Table, bytes, duration};
 
+/// What an operator looks for first in a half message.
+const FIRST: [&str; 10] = [
+    "id",
+    "state",
+    "waits",
+    "topic",
+    "group",
+    "keys",
+    "unique_key",
+    "age_ms",
+    "next_check_in_ms",
+    "answered",
+];
+
 /// Rows asked for at once.
 const PAGE_ROWS: usize = 500;
 
@@ -262,10 +276,10 @@ async fn show(admin: &Admin, id: &str, json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let history = answer
-        .get_mut("history")
-        .map(Value::take)
+        .as_object_mut()
+        .and_then(|fields| fields.remove("history"))
         .unwrap_or_default();
-    print!("{}", crate::status::sheet(&answer));
+    print!("{}", crate::status::sheet(&answer, &FIRST));
     let steps: Vec<Step> = serde_json::from_value(history)?;
     if steps.is_empty() {
         println!("\nno history yet");
@@ -334,7 +348,7 @@ fn operator() -> String {
     ["SUDO_USER", "USER", "LOGNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-        .unwrap_or_else(|| "unknown".to_owned())
+        .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
 async fn watch(
