@@ -5,6 +5,7 @@
 //! environment variable the field name in capitals after `ESCROW_`. All problems are reported together.
 //! [`DOCS`] lists every setting for the command line and the documentation.
 
+mod reference;
 mod value;
 
 use std::fmt;
@@ -14,9 +15,10 @@ use std::time::Duration;
 
 use escrow_protocol::names;
 
+pub use reference::reference;
 use value::Value;
 pub use value::{
-    Advertised, ByteSize, DelayLevels, FlushDiskType, HoursOfDay, Secret, TransactionFlush, Unit,
+    Advertised, ByteSize, DelayLevels, FlushDiskType, HourOfDay, Secret, TransactionFlush, Unit,
 };
 
 /// One setting as the documentation shows it.
@@ -115,13 +117,13 @@ settings! {
     segment_size: ByteSize = ByteSize::gib(1), "mappedFileSizeCommitLog", Bytes, "Apache MessageStoreConfig";
     /// How long messages are kept, counted from the newest message or commit in a segment.
     file_reserved_time: Duration = Duration::from_secs(72 * 3600), "fileReservedTime", Hours, "Apache MessageStoreConfig; its shipped broker.conf says 48";
-    /// The hours of the day at which expired segments are removed. Empty: as soon as they expire.
-    delete_when: HoursOfDay = HoursOfDay(vec![4]), "deleteWhen", Text, "Apache MessageStoreConfig";
+    /// The hour of the day (UTC) in which expired segments are removed. Empty: as soon as they expire.
+    delete_when: Option<HourOfDay> = Some(HourOfDay(4)), "deleteWhen", Text, "Apache MessageStoreConfig, which takes local time and several hours";
     /// Below this much free space expired segments are removed at any hour.
     free_space_clean: ByteSize = ByteSize::gib(8), "freeSpaceClean", Bytes, "ours; Apache has ratios only";
     /// Below this much free space halfs and messages are refused; decisions still pass.
     free_space_refuse: ByteSize = ByteSize::gib(2), "freeSpaceRefuse", Bytes, "ours; Apache has ratios only";
-    /// Below this much free space decisions are refused too.
+    /// Kept back in a file of its own and given up when the disk is full, so that decisions can still be written.
     free_space_reserve: ByteSize = ByteSize::mib(64), "freeSpaceReserve", Bytes, "ours";
 
     /// The largest message body.

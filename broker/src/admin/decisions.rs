@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::Admin;
 use super::failure::Failure;
 use super::half;
+use super::listener::From;
 use super::pending::view;
 use crate::log_thread::Operator;
 
@@ -68,7 +69,7 @@ fn is_json(headers: &HeaderMap) -> Result<(), Failure> {
 /// `POST /api/pending/{id}/commit`.
 pub(super) async fn commit(
     State(admin): State<Admin>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    ConnectInfo(From(from)): ConnectInfo<From>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -80,7 +81,7 @@ pub(super) async fn commit(
 /// `POST /api/pending/{id}/rollback`.
 pub(super) async fn rollback(
     State(admin): State<Admin>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    ConnectInfo(From(from)): ConnectInfo<From>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -156,7 +157,7 @@ pub(super) async fn check(
 /// `POST /api/pending/{id}/resume`: a parked half goes back into the check schedule.
 pub(super) async fn resume(
     State(admin): State<Admin>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    ConnectInfo(From(from)): ConnectInfo<From>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,

@@ -22,6 +22,10 @@ impl Failure {
         }
     }
 
+    pub(super) fn error(&self) -> &str {
+        &self.error
+    }
+
     pub(super) fn bad_request(error: impl Into<String>) -> Failure {
         Failure::new(StatusCode::BAD_REQUEST, error)
     }

@@ -2,6 +2,8 @@
 
 mod text;
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -377,17 +379,26 @@ fn clients(text: &mut Text, shared: &Shared) {
             ConsumeType::Pop => "pop",
             ConsumeType::Unknown => "unknown",
         };
-        let labels = [
-            ("consumer_group", view.group.as_str()),
-            ("consume_mode", mode),
-        ];
-        let help = "Members of consumer groups";
-        text.gauge(
-            "rocketmq_consumer_connections",
-            help,
-            &labels,
-            view.members.len(),
-        );
+        let mut kinds: BTreeMap<(u8, i32), usize> = BTreeMap::new();
+        for member in &view.members {
+            *kinds
+                .entry((member.client.language, member.client.version))
+                .or_default() += 1;
+        }
+        for ((kind, version), count) in kinds {
+            let labels = [
+                ("consumer_group", view.group.as_str()),
+                ("language", language::name(kind)),
+                ("version", &version.to_string()),
+                ("consume_mode", mode),
+            ];
+            text.gauge(
+                "rocketmq_consumer_connections",
+                "Members of consumer groups",
+                &labels,
+                count,
+            );
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod guard;
 mod half;
 mod half_counts;
 mod inventory;
+mod listener;
 mod metrics;
 mod pending;
 mod rates;
@@ -16,7 +17,6 @@ mod status;
 mod time;
 mod watch;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -30,12 +30,16 @@ use tokio::sync::Semaphore;
 use crate::shared::{Phase, Shared};
 use failure::Failure;
 use half_counts::HalfCounts;
+use listener::Bounded;
 use rates::Rates;
 
 /// Bytes in a request's body: a decision and its reason.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// Requests served at the same time; watchers do not count once they are served.
+/// Watchers at the same time.
+const WATCHERS_MAX: usize = 32;
+
+/// Requests served at the same time; watchers do not count once they have begun.
 const REQUESTS_MAX: usize = 32;
 
 /// What the handlers share.
@@ -45,22 +49,23 @@ struct Admin {
     rates: Arc<Rates>,
     half_counts: Arc<HalfCounts>,
     requests: Arc<Semaphore>,
+    watchers: Arc<Semaphore>,
 }
 
 /// Serves until the broker drains.
 pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
     let rates = Arc::new(Rates::default());
     let sampler = tokio::spawn(rates::sample(Arc::clone(&shared), Arc::clone(&rates)));
-    let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
     let router = router(Admin {
         shared: Arc::clone(&shared),
         rates,
         half_counts: Arc::default(),
-        requests,
+        requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+        watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
     });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let service = router.into_make_service_with_connect_info::<listener::From>();
     let drained = async move { shared.phase.reached(Phase::Draining).await };
-    if let Err(error) = axum::serve(listener, service)
+    if let Err(error) = axum::serve(Bounded::new(listener), service)
         .with_graceful_shutdown(drained)
         .await
     {

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::response::sse::{Event, Sse};
 use futures_util::Stream;
 use futures_util::stream;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Admin;
 use super::failure::Failure;
@@ -17,6 +19,40 @@ use crate::shared::Phase;
 
 const INTERVAL_DEFAULT: Duration = Duration::from_secs(2);
 const INTERVAL_MIN: Duration = Duration::from_millis(200);
+
+/// Somebody who watches.
+struct Watcher {
+    admin: Admin,
+    question: Question,
+    interval: Duration,
+    begun: bool,
+    ended: bool,
+    /// Given back when the watcher goes.
+    _place: OwnedSemaphorePermit,
+}
+
+impl Watcher {
+    /// The next event; `None` at the end.
+    async fn next(&mut self) -> Option<Event> {
+        if self.ended {
+            return None;
+        }
+        if self.begun {
+            tokio::select! {
+                () = tokio::time::sleep(self.interval) => {}
+                () = self.admin.shared.phase.reached(Phase::Draining) => return None,
+            }
+        }
+        self.begun = true;
+        match self.question.clone().ask(&self.admin.shared).await {
+            Ok(answer) => Event::default().event("pending").json_data(answer).ok(),
+            Err(failure) => {
+                self.ended = true;
+                Some(Event::default().event("failed").data(failure.error()))
+            }
+        }
+    }
+}
 
 /// Sends an event `pending` with the first page every `interval`, the first at once, until the reader goes or
 /// the broker drains. An error ends it with an event `failed`.
@@ -31,29 +67,18 @@ pub(super) async fn watch(
         None => INTERVAL_DEFAULT,
     };
     let question = Question::read(&parameters)?;
-    let events = stream::unfold(Some(true), move |step| {
-        let (admin, question) = (admin.clone(), question.clone());
-        async move {
-            let first = step?;
-            if !first {
-                tokio::select! {
-                    () = tokio::time::sleep(interval) => {}
-                    () = admin.shared.phase.reached(Phase::Draining) => return None,
-                }
-            }
-            match question.ask(&admin.shared).await {
-                Ok(answer) => {
-                    let event = Event::default().event("pending");
-                    Some((Ok(event.json_data(answer).unwrap_or_default()), Some(false)))
-                }
-                Err(_) => Some((
-                    Ok(Event::default()
-                        .event("failed")
-                        .data("the broker is stopping")),
-                    None,
-                )),
-            }
-        }
-    });
-    Ok(Sse::new(events))
+    let place = Arc::clone(&admin.watchers).try_acquire_owned();
+    let _place = place.map_err(|_| Failure::busy("too many watchers"))?;
+    let watcher = Watcher {
+        admin,
+        question,
+        interval,
+        begun: false,
+        ended: false,
+        _place,
+    };
+    Ok(Sse::new(stream::unfold(watcher, async |mut watcher| {
+        let event = watcher.next().await?;
+        Some((Ok(event), watcher))
+    })))
 }

@@ -183,3 +183,18 @@ fn every_setting_is_documented_and_settable_by_flag() {
         );
     }
 }
+
+#[test]
+fn the_reference_in_the_repository_is_this_one() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../SETTINGS.md");
+    let kept = std::fs::read_to_string(file).unwrap_or_default();
+    if kept != reference() && std::env::var_os("UPDATE_REFERENCE").is_some() {
+        std::fs::write(file, reference()).unwrap();
+        return;
+    }
+    assert_eq!(
+        kept,
+        reference(),
+        "run this test with UPDATE_REFERENCE=1 to write SETTINGS.md anew"
+    );
+}

@@ -101,9 +101,9 @@ pub struct Advertised {
     pub port: Option<u16>,
 }
 
-/// Hours of the day at which old segments are removed; empty means at any time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HoursOfDay(pub Vec<u8>);
+/// An hour of the day, 0 to 23.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HourOfDay(pub u8);
 
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -342,28 +342,17 @@ impl Value for DelayLevels {
     }
 }
 
-impl Value for HoursOfDay {
-    /// Hours in Apache's form: "04" or "04;16".
-    fn parse(text: &str, _: Unit) -> Result<HoursOfDay, String> {
-        let hour = |part: &str| match part.trim().parse::<u8>() {
-            Ok(hour) if hour < 24 => Ok(hour),
-            _ => Err(format!(
-                "`{text}` is not a list of hours of the day like 04 or 04;16"
-            )),
-        };
-        text.split(';')
-            .filter(|part| !part.trim().is_empty())
-            .map(hour)
-            .collect::<Result<_, _>>()
-            .map(HoursOfDay)
+impl Value for HourOfDay {
+    /// Apache's form, "04". It takes a list of hours; we take one.
+    fn parse(text: &str, _: Unit) -> Result<HourOfDay, String> {
+        match text.trim().parse::<u8>() {
+            Ok(hour) if hour < 24 => Ok(HourOfDay(hour)),
+            _ => Err(format!("`{text}` is not one hour of the day like 04")),
+        }
     }
 
     fn show(&self) -> String {
-        self.0
-            .iter()
-            .map(|hour| format!("{hour:02}"))
-            .collect::<Vec<_>>()
-            .join(";")
+        format!("{:02}", self.0)
     }
 }
 
@@ -465,9 +454,11 @@ mod tests {
     }
 
     #[test]
-    fn hours_of_the_day_end_at_23() {
-        round_trip("04;16", Unit::Text, HoursOfDay(vec![4, 16]));
-        round_trip("", Unit::Text, HoursOfDay(vec![]));
-        assert!(HoursOfDay::parse("24", Unit::Text).is_err());
+    fn an_hour_of_the_day_is_one_number_up_to_23() {
+        round_trip("04", Unit::Text, HourOfDay(4));
+        round_trip("", Unit::Text, None::<HourOfDay>);
+        for text in ["24", "04;16", "-1", "noon"] {
+            assert!(HourOfDay::parse(text, Unit::Text).is_err(), "{text}");
+        }
     }
 }
