@@ -10,10 +10,10 @@ mod play;
 mod shop;
 mod verdict;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 
 pub(crate) use shop::{ShopArgs, run as run_shop};
@@ -43,8 +43,7 @@ pub(crate) fn run(args: DemoArgs) -> anyhow::Result<()> {
     let temporary;
     let folder = match &args.keep {
         Some(folder) => {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("cannot create {}", folder.display()))?;
+            fresh(folder)?;
             folder.clone()
         }
         None => {
@@ -59,4 +58,18 @@ pub(crate) fn run(args: DemoArgs) -> anyhow::Result<()> {
     ));
     runtime.shutdown_timeout(Duration::from_secs(1));
     played
+}
+
+/// Creates the folder; an older play's orders would spoil the books.
+fn fresh(folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
+    let mut entries =
+        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    ensure!(
+        entries.next().is_none(),
+        "{} is not empty",
+        folder.display()
+    );
+    Ok(())
 }

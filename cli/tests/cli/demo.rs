@@ -1,6 +1,8 @@
 //! `escrow demo` tells its whole story and keeps its books.
 
-use crate::support::{escrow, printed};
+use tempfile::tempdir;
+
+use crate::support::{escrow, printed, refusal};
 
 #[test]
 fn the_demo_ends_well() {
@@ -21,4 +23,12 @@ fn a_demo_that_cannot_end_in_time_fails() {
         .output()
         .unwrap();
     assert!(!output.status.success());
+}
+
+#[test]
+fn a_folder_with_something_in_it_is_not_played_in() {
+    let folder = tempdir().unwrap();
+    std::fs::write(folder.path().join("orders.db"), "older orders").unwrap();
+    let refusal = refusal(escrow().args(["demo", "--keep"]).arg(folder.path()));
+    assert!(refusal.contains("not empty"), "{refusal}");
 }
