@@ -1,0 +1,115 @@
+//! What must hold after every restart.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::ledger::{Decision, Half, Ledger};
+use crate::load::{GROUP, QUEUES, TOPIC, end_request};
+use crate::wire::{PULL_MESSAGE, Wire, number, request};
+
+const FOUND: i32 = 0;
+const ILLEGAL_OPERATION: i32 = 604;
+
+/// Reads the queues on from where the last audit ended.
+#[derive(Default)]
+pub(crate) struct Audit {
+    next: [i64; QUEUES as usize],
+}
+
+impl Audit {
+    /// Everything new in the queues is legitimate and dense, and nothing acknowledged is missing.
+    pub(crate) fn queues(&mut self, address: SocketAddr, ledger: &mut Ledger) -> io::Result<()> {
+        let mut wire = Wire::connect(address)?;
+        for queue in 0..QUEUES {
+            let next = &mut self.next[queue as usize];
+            loop {
+                let reply = wire.call(pull(queue, *next))?;
+                if reply.code != FOUND {
+                    assert_eq!(
+                        number(&reply, "maxOffset"),
+                        *next,
+                        "queue {queue} ends elsewhere: {reply:?}"
+                    );
+                    break;
+                }
+                for message in escrow_protocol::message::decode_all(&reply.body)
+                    .map(|view| view.unwrap().message)
+                {
+                    assert_eq!(message.queue_offset, *next, "queue {queue} has a gap");
+                    let properties = escrow_protocol::properties::Properties(message.properties);
+                    let key = properties.get("UNIQ_KEY").expect("UNIQ_KEY");
+                    ledger.delivered(key, queue, message.queue_offset);
+                    *next += 1;
+                }
+            }
+        }
+        ledger.assert_nothing_lost();
+        Ok(())
+    }
+
+    /// Acknowledged decisions stand: the same again succeeds, the opposite is refused.
+    pub(crate) fn decisions_stand(
+        address: SocketAddr,
+        ledger: &Ledger,
+        sample: usize,
+    ) -> io::Result<()> {
+        let mut wire = Wire::connect(address)?;
+        for decision in [Decision::Commit, Decision::Rollback] {
+            let decided = |half: &Half| matches!(half.acked, Some((acked, _)) if acked == decision);
+            for (key, handle) in ledger.halfs(sample, decided) {
+                let same = wire.call(end_request(&key, &handle, decision))?;
+                assert_eq!(same.code, 0, "{key}: {decision:?} again: {same:?}");
+                let opposite = wire.call(end_request(&key, &handle, decision.opposite()))?;
+                assert_eq!(
+                    opposite.code, ILLEGAL_OPERATION,
+                    "{key}: the opposite of {decision:?}: {opposite:?}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Acknowledged halfs that nobody decided are still there to be decided, and a decision whose reply was lost
+    /// can be repeated.
+    pub(crate) fn settle(
+        address: SocketAddr,
+        ledger: &mut Ledger,
+        count: usize,
+    ) -> io::Result<usize> {
+        let mut wire = Wire::connect(address)?;
+        let mut settled = 0;
+        for sent in [None, Some(Decision::Commit), Some(Decision::Rollback)] {
+            for (key, handle) in
+                ledger.halfs(count, |half| half.acked.is_none() && half.sent == sent)
+            {
+                let decision = sent.unwrap_or(Decision::Commit);
+                ledger.end_sent(&key, decision);
+                let reply = wire.call(end_request(&key, &handle, decision))?;
+                assert_eq!(
+                    reply.code, 0,
+                    "{key}: an acknowledged half cannot be decided: {reply:?}"
+                );
+                ledger.end_acked(&key, decision);
+                settled += 1;
+            }
+        }
+        Ok(settled)
+    }
+}
+
+fn pull(queue: i32, offset: i64) -> escrow_protocol::frame::Frame {
+    let fields = [
+        ("consumerGroup", format!("{GROUP}-audit")),
+        ("topic", TOPIC.to_owned()),
+        ("queueId", queue.to_string()),
+        ("queueOffset", offset.to_string()),
+        ("maxMsgNums", "32".to_owned()),
+        ("sysFlag", "4".to_owned()),
+        ("commitOffset", "0".to_owned()),
+        ("suspendTimeoutMillis", "0".to_owned()),
+        ("subscription", "*".to_owned()),
+        ("subVersion", "0".to_owned()),
+        ("expressionType", "TAG".to_owned()),
+    ];
+    request(PULL_MESSAGE, &fields)
+}
