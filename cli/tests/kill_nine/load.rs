@@ -10,7 +10,7 @@ use escrow_protocol::frame::Frame;
 use crate::ledger::{Decision, Handle, Ledger};
 use crate::random::Random;
 use crate::wire::{
-    CHECK_TRANSACTION_STATE, END_TRANSACTION, HEART_BEAT, SEND_MESSAGE_V2, Wire, number, request,
+    CHECK_TRANSACTION_STATE, END_TRANSACTION, SEND_MESSAGE_V2, Wire, number, request,
 };
 
 pub(crate) const TOPIC: &str = "kill-nine";
@@ -30,8 +30,8 @@ pub(crate) fn run(address: SocketAddr, ledger: &Mutex<Ledger>, mut random: Rando
 enum Never {}
 
 fn load(address: SocketAddr, ledger: &Mutex<Ledger>, random: &mut Random) -> io::Result<Never> {
+    // Its first half makes the broker know this connection as one of the producer group: checks come here.
     let mut wire = Wire::connect(address)?;
-    register(&mut wire, random.below(u64::MAX))?;
     loop {
         let batch = 1 + random.below(16);
         let mut sent = Vec::new();
@@ -46,16 +46,6 @@ fn load(address: SocketAddr, ledger: &Mutex<Ledger>, random: &mut Random) -> io:
             check_received(ledger, &check);
         }
     }
-}
-
-/// Joins the producer group, so that checks come here.
-fn register(wire: &mut Wire, id: u64) -> io::Result<()> {
-    let body = format!(
-        r#"{{"clientID":"127.0.0.1@{id}","producerDataSet":[{{"groupName":"{GROUP}"}}],"consumerDataSet":[]}}"#
-    );
-    let reply = wire.call(Frame::request(HEART_BEAT).with_body(body.into_bytes()))?;
-    assert_eq!(reply.code, 0, "{reply:?}");
-    Ok(())
 }
 
 /// Sends a batch of plain messages and halfs (`true`).

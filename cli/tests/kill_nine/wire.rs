@@ -12,7 +12,6 @@ pub(crate) const SEND_MESSAGE_V2: i32 = 310;
 pub(crate) const PULL_MESSAGE: i32 = 11;
 pub(crate) const END_TRANSACTION: i32 = 37;
 pub(crate) const CHECK_TRANSACTION_STATE: i32 = 39;
-pub(crate) const HEART_BEAT: i32 = 34;
 
 /// A silent broker is a failure, not something to wait for.
 const PATIENCE: Duration = Duration::from_secs(20);
