@@ -187,3 +187,11 @@ async fn garbage_from_the_server_closes_the_connection() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_connection_that_was_never_used_closes_without_dialling() {
+    let server = FakeServer::start(|_| Reaction::Silence).await;
+    let unused = connection(&server.address, ConnectionSettings::default());
+    tokio::time::timeout(SOON, unused.close()).await.unwrap();
+    assert_eq!(server.connections(), 0);
+}
