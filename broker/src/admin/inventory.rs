@@ -1,6 +1,7 @@
 //! `GET /api/topics` and `GET /api/groups`: what there is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -8,6 +9,9 @@ use escrow_protocol::body::MessageModel;
 use serde_json::{Value, json};
 
 use super::Admin;
+use crate::consumers::GroupView;
+use crate::groups::GroupConfig;
+use crate::producers::Member;
 
 /// Every topic with its queues' ranges; system topics are marked.
 pub(super) async fn topics(State(admin): State<Admin>) -> Json<Value> {
@@ -38,43 +42,45 @@ pub(super) async fn topics(State(admin): State<Admin>) -> Json<Value> {
 /// Every consumer group with its live members, and every producer group with live members.
 pub(super) async fn groups(State(admin): State<Admin>) -> Json<Value> {
     let shared = &admin.shared;
-    let mut live: BTreeMap<String, Value> = BTreeMap::new();
-    for view in shared.consumers.views() {
-        let members: Vec<_> = view
-            .members
-            .iter()
-            .map(|member| json!({ "client_id": member.client.client_id, "address": member.client.address.to_string() }))
-            .collect();
-        let mut subscriptions: Vec<_> = view
-            .subscriptions
-            .iter()
-            .map(|subscription| json!({ "topic": subscription.topic, "expression": subscription.expression }))
-            .collect();
-        subscriptions.sort_by_key(Value::to_string);
-        let broadcasting = view.message_model == MessageModel::Broadcasting;
-        live.insert(
-            view.group,
-            json!({ "members": members, "subscriptions": subscriptions, "broadcasting": broadcasting, "starts_from": view.consume_from_where }),
-        );
-    }
-    let consumers: Vec<Value> = shared
-        .groups
-        .all()
+    let views = shared.consumers.views();
+    let live: BTreeMap<&str, Value> = views
         .iter()
-        .map(|group| json!({ "group": &*group.name, "live": live.get(&*group.name) }))
+        .map(|view| (&*view.group, live(view)))
         .collect();
+    let groups = shared.groups.all();
+    let row =
+        |group: &Arc<GroupConfig>| json!({ "group": &*group.name, "live": live.get(&*group.name) });
+    let consumers: Vec<Value> = groups.iter().map(row).collect();
     let producers: Vec<Value> = shared
         .producers
         .groups()
         .into_iter()
-        .map(|group| {
-            let members = shared.producers.members(&group);
-            let ids: Vec<_> = members
-                .iter()
-                .map(|member| member.client.client_id.clone())
-                .collect();
-            json!({ "group": group, "members": ids })
-        })
+        .map(|group| json!({ "members": members(&shared.producers.members(&group)), "group": group }))
         .collect();
     Json(json!({ "consumers": consumers, "producers": producers }))
+}
+
+/// What the members of a consumer group say of it.
+fn live(view: &GroupView) -> Value {
+    let mut subscriptions: Vec<_> = view
+        .subscriptions
+        .iter()
+        .map(|of| (&of.topic, &of.expression))
+        .collect();
+    subscriptions.sort();
+    let subscription = |(topic, expression)| json!({ "topic": topic, "expression": expression });
+    json!({
+        "members": members(&view.members),
+        "subscriptions": subscriptions.into_iter().map(subscription).collect::<Vec<_>>(),
+        "broadcasting": view.message_model == MessageModel::Broadcasting,
+        "starts_from": view.consume_from_where,
+    })
+}
+
+fn members(members: &[Member]) -> Vec<Value> {
+    let member = |member: &Member| {
+        let client = &member.client;
+        json!({ "client_id": client.client_id, "address": client.address.to_string() })
+    };
+    members.iter().map(member).collect()
 }
