@@ -68,7 +68,9 @@ impl Worker {
     pub(super) fn run(mut self) {
         let mut taken = Vec::new();
         loop {
-            let until = self.clock.instant(self.next_wake());
+            // At least a millisecond: something due that cannot be done now must not spin.
+            let soon = self.clock.now().mono_ms + 1;
+            let until = self.clock.instant(self.next_wake().max(soon));
             let open = self.inbox.take(until, &mut taken);
             let now = self.clock.now();
             for command in taken.drain(..) {
@@ -110,17 +112,15 @@ impl Worker {
         let written = self.store.write().map_err(LogError::from);
         self.show();
         complete(&mut self.written, &written);
-        let waiting = !self.synced.is_empty();
-        let result = match written {
-            Ok(()) if waiting || self.upkeep.sync_due(now, &self.store) => {
-                self.upkeep.synced(now);
-                let synced = self.store.sync().map_err(LogError::from);
-                self.show();
-                synced
-            }
-            other => other,
+        let result = if !self.synced.is_empty() || self.upkeep.sync_due(now, &self.store) {
+            self.upkeep.synced(now);
+            let synced = written.and_then(|()| self.store.sync().map_err(LogError::from));
+            self.show();
+            complete(&mut self.synced, &synced);
+            synced
+        } else {
+            written
         };
-        complete(&mut self.synced, &result);
         if let Err(error) = result {
             self.health.failed(&error.to_string());
         }
@@ -167,3 +167,6 @@ fn complete(waiting: &mut Vec<Completion>, result: &Result<(), LogError>) {
     }
     flush(&to, &mut answers);
 }
+
+#[cfg(test)]
+mod tests;
