@@ -177,6 +177,11 @@ impl Broker {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Where this broker listens.
     pub fn addresses(&self) -> Addresses {
         self.addresses

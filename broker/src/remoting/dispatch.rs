@@ -182,3 +182,101 @@ pub(crate) fn unsupported(shared: &Shared, frame: &Frame) -> Frame {
         format!(" request type {} not supported", frame.code),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use escrow_protocol::header::{EndTransaction, SendRequest};
+
+    use super::*;
+    use crate::broker::Broker;
+    use crate::config::Settings;
+    use crate::log_thread::CREDIT;
+
+    fn request(opaque: i32, code: i32) -> Frame {
+        let mut frame = Frame::request(code);
+        frame.opaque = opaque;
+        frame
+    }
+
+    fn send(opaque: i32) -> Frame {
+        let mut frame = request(opaque, request::SEND_MESSAGE_V2);
+        let header = SendRequest {
+            producer_group: "pg",
+            topic: "BenchmarkTest",
+            default_topic: "TBW102",
+            default_topic_queues: 4,
+            queue_id: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
+            flag: 0,
+            properties: None,
+            reconsume_times: None,
+            unit_mode: false,
+            reconsume_times_max: None,
+            batch: false,
+            broker_name: None,
+        };
+        header.encode(&mut frame.ext);
+        frame
+    }
+
+    fn end(opaque: i32) -> Frame {
+        let mut frame = request(opaque, request::END_TRANSACTION);
+        let header = EndTransaction {
+            topic: None,
+            producer_group: "pg",
+            half_queue_offset: 0,
+            commit_log_offset: 0,
+            commit_or_rollback: 8,
+            from_check: false,
+            message_id: "",
+            transaction_id: None,
+            broker_name: None,
+        };
+        header.encode(&mut frame.ext);
+        frame
+    }
+
+    async fn answer(peer: &Peer) -> Frame {
+        let mut buffer = BytesMut::new();
+        peer.outbox.take(&mut buffer).await.expect("it is open");
+        Frame::decode(&mut buffer)
+            .expect("a frame")
+            .expect("a whole one")
+    }
+
+    #[tokio::test]
+    async fn a_send_without_room_is_refused_after_a_second_and_a_decision_waits() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let free = ([127, 0, 0, 1], 0).into();
+        let settings = Settings {
+            data_dir: folder.path().to_owned(),
+            namesrv_addr: free,
+            broker_addr: free,
+            admin_addr: free,
+            ..Settings::default()
+        };
+        let broker = Broker::start(settings).await.expect("it starts");
+        let shared = broker.shared();
+        let peer = shared.connections.open(([127, 0, 0, 1], 9).into());
+        let taken = Arc::clone(&peer.credit)
+            .acquire_many_owned(CREDIT)
+            .await
+            .expect("all of it");
+
+        let mut batch = Batch::default();
+        dispatch(shared, &peer, Role::Broker, end(1), &mut batch);
+        dispatch(shared, &peer, Role::Broker, send(2), &mut batch);
+        let refused = async {
+            let refused = answer(&peer).await;
+            assert_eq!((refused.opaque, refused.code), (2, response::SYSTEM_BUSY));
+            drop(taken);
+            // No such half: but it was looked for.
+            let ended = answer(&peer).await;
+            assert_eq!((ended.opaque, ended.code), (1, response::SYSTEM_ERROR));
+        };
+        tokio::join!(batch.hand_over(shared, &peer), refused);
+        broker.shutdown().await;
+    }
+}
