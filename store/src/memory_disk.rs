@@ -373,8 +373,8 @@ impl DiskFile for MemoryFile {
         self.with(|_, content| {
             let rest = content.now.get(narrow(offset)..).unwrap_or_default();
             let count = rest.len().min(into.len());
-            for (place, byte) in into.iter_mut().zip(rest) {
-                *place = *byte;
+            if let (Some(place), Some(bytes)) = (into.get_mut(..count), rest.get(..count)) {
+                place.copy_from_slice(bytes);
             }
             Ok(count)
         })

@@ -380,16 +380,13 @@ impl<'a> Replay<'a> {
         let mut records = 0;
         let mut from = self.at + crate::record::header::ALIGNMENT;
         while let Some(header) = self.scan.next_good(from, window, stated)? {
-            let (found, durable) = self.scan.follow(header)?;
-            if durable > self.at {
-                self.durable = self.durable.max(durable);
+            let chain = self.scan.follow(header)?;
+            if chain.durable > self.at {
+                self.durable = self.durable.max(chain.durable);
                 return Ok(Verdict::Damage);
             }
-            records += found;
-            from = header.end().max(from + crate::record::header::ALIGNMENT);
-            if records > 1_000_000 {
-                break;
-            }
+            records += chain.records;
+            from = chain.end;
         }
         if records > 0 {
             return Ok(Verdict::Cut {

@@ -26,12 +26,26 @@ pub(super) enum Found {
     Nothing,
 }
 
+/// Records that follow one another without a gap.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chain {
+    pub(super) records: u64,
+    /// The highest durable watermark among them.
+    pub(super) durable: u64,
+    /// Where the next one would be.
+    pub(super) end: u64,
+}
+
 /// Reads the log through a buffer, within one segment at a time.
 #[derive(Debug)]
 pub(super) struct Scan<'a> {
     segments: &'a [Segment],
     buffer: Vec<u8>,
+    /// The log offset of the buffer's first byte.
     start: u64,
+    /// The segment that it is from, and whether that ends with it.
+    buffered: u64,
+    is_end: bool,
     record_bytes_max: u64,
 }
 
@@ -42,6 +56,8 @@ impl<'a> Scan<'a> {
             segments,
             buffer: Vec::new(),
             start: 0,
+            buffered: u64::MAX,
+            is_end: false,
             record_bytes_max,
         }
     }
@@ -65,12 +81,20 @@ impl<'a> Scan<'a> {
     /// Up to `len` bytes at `offset`; fewer at the end of the segment or its file.
     fn bytes(&mut self, segment: &Segment, offset: u64, len: usize) -> Result<&[u8], Error> {
         let has = offset.checked_sub(self.start).map(narrow);
-        let is_buffered = has.is_some_and(|skip| skip.saturating_add(len) <= self.buffer.len());
+        let has = has.filter(|_| self.buffered == segment.start);
+        let is_buffered = has.is_some_and(|skip| {
+            let ends_within = skip.saturating_add(len) <= self.buffer.len();
+            ends_within || (self.is_end && skip <= self.buffer.len())
+        });
         if !is_buffered {
-            self.buffer.resize(len.max(CHUNK), 0);
+            let room = narrow(segment.end().saturating_sub(offset));
+            let wanted = len.max(CHUNK).min(room);
+            self.buffer = vec![0; wanted];
             let read = segment.read(&mut self.buffer, offset)?;
             self.buffer.truncate(read);
             self.start = offset;
+            self.buffered = segment.start;
+            self.is_end = read < wanted || wanted == room;
         }
         let rest = self
             .buffer
@@ -183,21 +207,26 @@ impl<'a> Scan<'a> {
         Ok(header.filter(|header| self.fits(segment, header)))
     }
 
-    /// Good heads from `header` on, along the chain of lengths: how many, and the highest durable watermark among them.
-    pub(super) fn follow(&mut self, header: Header) -> Result<(u64, u64), Error> {
-        let (mut records, mut durable) = (0, 0);
+    /// Good heads from `header` on, along the chain of lengths.
+    pub(super) fn follow(&mut self, header: Header) -> Result<Chain, Error> {
+        let mut chain = Chain {
+            records: 0,
+            durable: 0,
+            end: header.offset,
+        };
         let mut next = Some(header);
         while let Some(header) = next {
-            records += 1;
-            durable = durable.max(header.durable);
+            chain.records += 1;
+            chain.durable = chain.durable.max(header.durable);
             let segment = self.segment_of(header.offset);
             let at = segment.and_then(|segment| self.behind(segment, &header));
+            chain.end = at.unwrap_or(header.end());
             next = match at.and_then(|at| Some((self.segment_of(at)?, at))) {
                 Some((segment, at)) => self.head_at(segment, at)?,
                 None => None,
             };
         }
-        Ok((records, durable))
+        Ok(chain)
     }
 
     /// The end of the last byte at or behind `from` and before `until` that is not zero, within the segment of `from`.
