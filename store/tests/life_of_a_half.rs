@@ -7,8 +7,8 @@ use common::*;
 use escrow_protocol::message;
 use escrow_protocol::transaction::Resolution;
 use escrow_store::{
-    Boundary, Durability, Error, HalfLookup, HalfState, Lookup, MemoryDisk, OpKind, OpRecordKind,
-    PhysicalOffset, QueueOffset, ScheduleSource, Source,
+    Boundary, Durability, Error, HalfLookup, HalfState, Lookup, MemoryDisk, Op, OpKind,
+    OpRecordKind, PhysicalOffset, QueueOffset, ScheduleSource, Source,
 };
 
 #[test]
@@ -113,6 +113,15 @@ fn the_first_decision_stands_and_the_history_tells() {
             resolution: Resolution::Unknown,
         },
     );
+    let unasked = Op {
+        source: Source::Producer,
+        ..op(OpKind::Answer {
+            resolution: Resolution::Unknown,
+        })
+    };
+    store
+        .append_op(NOW, half.seq, &unasked, Durability::Synced)
+        .unwrap();
     apply(&mut store, half.seq, OpKind::Park);
     apply(&mut store, half.seq, OpKind::Rollback);
     let again = store.append_op(
@@ -135,16 +144,16 @@ fn the_first_decision_stands_and_the_history_tells() {
     let history = store.op_history(half.seq).unwrap();
     let kinds: Vec<OpRecordKind> = history.iter().map(|op| op.kind).collect();
     use OpRecordKind::{Answer, Conflict, Park, Rollback};
-    assert_eq!(kinds, [Answer, Park, Rollback, Conflict, Conflict]);
-    assert_eq!(history[4].resolution, Resolution::Commit);
+    assert_eq!(kinds, [Answer, Answer, Park, Rollback, Conflict, Conflict]);
+    assert_eq!(history[5].resolution, Resolution::Commit);
     assert_eq!(
         (history[0].source, history[0].client_id.as_str()),
-        (Source::Producer, "client@1")
+        (Source::Check, "client@1")
     );
     let entry = store.half(half.seq).unwrap();
     assert_eq!(
         (entry.state, entry.answered, entry.immunity_ms()),
-        (HalfState::RolledBack, 0, Some(7000)),
+        (HalfState::RolledBack, 1, Some(7000)),
         "an answer that nobody asked for does not count"
     );
     assert_eq!(

@@ -11,6 +11,8 @@
     clippy::indexing_slicing
 )]
 
+pub mod model;
+
 use std::sync::Arc;
 
 use escrow_protocol::message::{self, Message};
@@ -95,9 +97,15 @@ pub fn half_at(
 }
 
 pub fn op(kind: OpKind) -> Op<'static> {
+    let is_answer = matches!(kind, OpKind::Answer { .. });
+    let source = if is_answer {
+        Source::Check
+    } else {
+        Source::Producer
+    };
     Op {
         kind,
-        source: Source::Producer,
+        source,
         client_id: "client@1",
         address: "10.0.0.1:4000",
         reason: "test",
