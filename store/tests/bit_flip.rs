@@ -38,13 +38,16 @@ fn records(bytes: &[u8]) -> Vec<(usize, usize, u8)> {
     records
 }
 
+/// Physical offset and body.
+type Wanted = (u64, Vec<u8>);
+
 struct Intact {
     disk: MemoryDisk,
     bytes: Vec<u8>,
     model: Model,
     durable: u64,
     halfs: Vec<HalfEntry>,
-    queues: BTreeMap<(&'static str, i32), Vec<(u64, Vec<u8>)>>,
+    queues: BTreeMap<(&'static str, i32), Vec<Wanted>>,
 }
 
 fn intact(with_checkpoint: bool) -> Intact {

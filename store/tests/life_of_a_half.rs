@@ -78,7 +78,7 @@ fn a_commit_delivers_the_patched_half_and_nothing_before_it_does() {
     for key in ["k1", "k2", "U1"] {
         assert_eq!(
             reader.by_key("T", key, NOW + 9, NOW + 9, 10).unwrap(),
-            [image.clone()]
+            std::slice::from_ref(&image)
         );
     }
     assert_eq!(

@@ -1,0 +1,294 @@
+//! Segments leave from the head; what is undecided, and what only they said, is carried forward first.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::*;
+use escrow_protocol::message;
+use escrow_protocol::transaction::Resolution;
+use escrow_store::memory_disk::Loss;
+use escrow_store::{
+    Durability, HalfLookup, HalfState, Lookup, MemoryDisk, OpKind, OpRecordKind, PhysicalOffset,
+    QueueOffset, Settings, SpaceState, Store,
+};
+
+const HOUR: i64 = 3_600_000;
+
+fn settings() -> Settings {
+    Settings {
+        segment_bytes: 12 << 10,
+        record_bytes_max: 4 << 10,
+        file_reserved: Duration::from_secs(3600),
+        ..Settings::tiny()
+    }
+}
+
+/// Fills the current segment, and leaves it.
+fn roll(store: &mut Store, now: i64) {
+    let (_, end) = store.reader().log_range();
+    let segment = end.0 / (12 << 10);
+    while store.end().0 / (12 << 10) == segment {
+        store
+            .append_message(now, &plain("fill", 0, &[1; 2000], ""), Durability::Written)
+            .unwrap();
+    }
+    settle(store);
+}
+
+fn retain(store: &mut Store, now: i64) -> u64 {
+    let mut relocated = 0;
+    loop {
+        let report = store.retention_step(now).unwrap();
+        relocated += report.relocated;
+        if !report.is_unfinished {
+            return relocated;
+        }
+    }
+}
+
+#[test]
+fn undecided_halfs_are_carried_forward_and_keep_their_handle() {
+    for with_checkpoint in [false, true] {
+        let disk = MemoryDisk::new();
+        let (mut store, _) = open_with(&disk, settings());
+        let pending = half(&mut store, "T", 1, "U1", b"pending");
+        let parked = half(&mut store, "T", 1, "U2", b"parked");
+        let done = half(&mut store, "T", 1, "U3", b"done");
+        apply(
+            &mut store,
+            pending.seq,
+            OpKind::Answer {
+                resolution: Resolution::Unknown,
+            },
+        );
+        apply(&mut store, parked.seq, OpKind::Park);
+        apply(&mut store, done.seq, OpKind::Rollback);
+        roll(&mut store, NOW);
+        roll(&mut store, NOW);
+        if with_checkpoint {
+            store.checkpoint(NOW).unwrap();
+        }
+        assert_eq!(
+            retain(&mut store, NOW + HOUR / 2),
+            0,
+            "nothing is old enough yet"
+        );
+        let entry = store.half(pending.seq).unwrap();
+        assert_eq!(retain(&mut store, NOW + 2 * HOUR), 2);
+        assert!(store.reader().log_range().0.0 >= 12 << 10);
+
+        for reopened in [false, true] {
+            if reopened {
+                drop(store);
+                store = open_with(&disk.crash(Loss::All), settings()).0;
+            }
+            let reader = store.reader();
+            assert_eq!(store.half(pending.seq).unwrap(), entry);
+            assert_eq!(store.half(parked.seq).unwrap().state, HalfState::Parked);
+            assert_eq!(
+                store.half_at(pending.physical).unwrap(),
+                HalfLookup::Half(pending.seq, entry)
+            );
+            assert_eq!(
+                store.half_at(done.physical).unwrap(),
+                HalfLookup::None,
+                "decided ones go with their segment"
+            );
+            assert_eq!(
+                reader.by_offset(pending.physical).unwrap(),
+                Lookup::Undecided(pending.seq)
+            );
+            let image = reader.half_image(pending.seq).unwrap();
+            let asked = message::decode(&image).unwrap();
+            assert_eq!(
+                (asked.physical_offset as u64, asked.body),
+                (pending.physical.0, &b"pending"[..])
+            );
+        }
+
+        let done = store
+            .append_op(
+                NOW + 2 * HOUR,
+                pending.seq,
+                &op(OpKind::Commit { queue_id: 1 }),
+                Durability::Synced,
+            )
+            .unwrap();
+        settle(&mut store);
+        let reader = store.reader();
+        let offset = done.queue_offset.unwrap();
+        let entry = reader.entries("T", 1, offset, 1).unwrap()[0];
+        let image = reader.delivered("T", 1, offset, &entry).unwrap();
+        let delivered = message::decode(&image).unwrap();
+        assert_eq!(
+            delivered.physical_offset as u64, entry.physical.0,
+            "the copy's place"
+        );
+        assert_eq!(
+            delivered.prepared_transaction_offset as u64, pending.physical.0,
+            "the original handle"
+        );
+        for at in [pending.physical, entry.physical] {
+            assert_eq!(
+                reader.by_offset(at).unwrap(),
+                Lookup::Message(image.clone())
+            );
+        }
+        let history = store.op_history(pending.seq).unwrap();
+        assert_eq!(history.last().unwrap().kind, OpRecordKind::Commit);
+    }
+}
+
+#[test]
+fn a_late_commit_refers_to_a_copy_and_does_not_keep_the_old_segment() {
+    let disk = MemoryDisk::new();
+    let settings = Settings {
+        relocate_after: Duration::from_secs(60),
+        ..settings()
+    };
+    let (mut store, _) = open_with(&disk, settings);
+    let late = half(&mut store, "T", 0, "U", b"late");
+    roll(&mut store, NOW);
+    store
+        .append_op(
+            NOW + 30 * 60_000,
+            late.seq,
+            &op(OpKind::Commit { queue_id: 0 }),
+            Durability::Synced,
+        )
+        .unwrap();
+    settle(&mut store);
+    let entry = store.reader().entries("T", 0, QueueOffset(0), 1).unwrap()[0];
+    assert!(entry.physical > late.physical);
+    assert_eq!(retain(&mut store, NOW + HOUR + 1), 0);
+    assert_eq!(
+        store.reader().log_range().0,
+        PhysicalOffset(12 << 10),
+        "the old segment left by its own age"
+    );
+    assert_eq!(bodies(&store.reader(), "T", 0), [Some(b"late".to_vec())]);
+}
+
+#[test]
+fn a_commit_by_reference_keeps_its_segment_for_the_whole_time() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open_with(&disk, settings());
+    let half = half(&mut store, "T", 0, "U", b"kept");
+    roll(&mut store, NOW);
+    store
+        .append_op(
+            NOW + HOUR - 1,
+            half.seq,
+            &op(OpKind::Commit { queue_id: 0 }),
+            Durability::Synced,
+        )
+        .unwrap();
+    settle(&mut store);
+    retain(&mut store, NOW + HOUR + HOUR / 2);
+    assert_eq!(bodies(&store.reader(), "T", 0), [Some(b"kept".to_vec())]);
+}
+
+#[test]
+fn offsets_sequences_and_metadata_go_on_although_their_records_left() {
+    for with_checkpoint in [false, true] {
+        let disk = MemoryDisk::new();
+        let (mut store, _) = open_with(&disk, settings());
+        store.set_meta(NOW, "topic/T", b"{}").unwrap();
+        for _ in 0..3 {
+            send(&mut store, "T", 0, b"x");
+        }
+        let gone = half(&mut store, "T", 0, "U", b"x");
+        apply(&mut store, gone.seq, OpKind::Rollback);
+        let from = escrow_store::ScheduleSource {
+            level_queue: 4,
+            queue_offset: 10,
+        };
+        store
+            .append_delivery(NOW, &plain("T", 0, b"due", ""), from, Durability::Written)
+            .unwrap();
+        let mut now = NOW;
+        for _ in 0..4 {
+            roll(&mut store, now);
+            now += 2 * HOUR;
+            if with_checkpoint {
+                store.checkpoint(now).unwrap();
+            }
+            retain(&mut store, now);
+        }
+        assert!(store.reader().log_range().0.0 > 2 * (12 << 10));
+        drop(store);
+        let (mut store, report) = open_with(&disk.crash(Loss::All), settings());
+        assert!(report.is_clean());
+        assert_eq!(store.meta("topic/T"), Some(&b"{}"[..]));
+        assert_eq!(store.schedule_progress(4), QueueOffset(11));
+        assert_eq!(
+            store.reader().queue_range("T", 0),
+            (QueueOffset(4), QueueOffset(4))
+        );
+        assert_eq!(
+            send(&mut store, "T", 0, b"next").queue_offset,
+            QueueOffset(4)
+        );
+        assert_eq!(half(&mut store, "T", 0, "U", b"").seq.0, 1);
+        let (min, max) = store.reader().queue_range("fill", 0);
+        assert!(min.0 > 0 && max > min);
+        assert_eq!(store.reader().entries("fill", 0, min, 1).unwrap().len(), 1);
+        drop(bodies(&store.reader(), "fill", 0));
+    }
+}
+
+#[test]
+fn a_full_disk_cleans_then_refuses_messages_then_everything() {
+    let disk = MemoryDisk::new();
+    let limits = Settings {
+        free_bytes_clean: 8000,
+        free_bytes_refuse: 2000,
+        free_bytes_reserve: 200,
+        free_bytes_stop: 100,
+        ..settings()
+    };
+    disk.set_free_bytes(1 << 20);
+    let (mut store, _) = open_with(&disk, limits);
+    assert!(disk.names().contains(&"reserve".to_owned()));
+    let half = half(&mut store, "T", 0, "U", b"x");
+    roll(&mut store, NOW);
+    assert_eq!(store.free_space().unwrap(), SpaceState::Ok);
+
+    disk.set_free_bytes(7999);
+    assert_eq!(store.free_space().unwrap(), SpaceState::Clean);
+    assert_eq!(
+        retain(&mut store, NOW),
+        1,
+        "segments leave before their time, but not without what is undecided"
+    );
+
+    disk.set_free_bytes(1999);
+    assert_eq!(store.free_space().unwrap(), SpaceState::RefuseNew);
+    let refused = store.append_message(NOW, &plain("T", 0, b"", ""), Durability::Written);
+    assert!(matches!(
+        refused,
+        Err(escrow_store::Error::NoSpace { free: 1999 })
+    ));
+    apply(
+        &mut store,
+        half.seq,
+        OpKind::Answer {
+            resolution: Resolution::Unknown,
+        },
+    );
+
+    disk.set_free_bytes(99);
+    assert_eq!(store.free_space().unwrap(), SpaceState::RefuseAll);
+    assert!(
+        !disk.names().contains(&"reserve".to_owned()),
+        "the reserve is given up first"
+    );
+    let refused = store.append_op(NOW, half.seq, &op(OpKind::Rollback), Durability::Synced);
+    assert!(matches!(refused, Err(escrow_store::Error::NoSpace { .. })));
+
+    disk.set_free_bytes(1 << 20);
+    assert_eq!(store.free_space().unwrap(), SpaceState::Ok);
+    apply(&mut store, half.seq, OpKind::Rollback);
+}
