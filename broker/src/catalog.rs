@@ -1,6 +1,6 @@
 //! Topics and groups coming and going: what was planned is made durable, then put into use.
 //!
-//! One change at a time, so that of two that race the second sees what the first left; the way of a request
+//! One change of a name at a time, so that of two that race the second sees what the first left; the way of a request
 //! whose topic and group exist takes no lock.
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl Shared {
         if let Some(group) = self.groups.get(name) {
             return Ok(group);
         }
-        let _one = self.groups.changing.lock().await;
+        let _one = self.groups.changing.lock(name).await;
         match self.groups.plan(name)? {
             groups::Plan::Exists(group) => Ok(group),
             groups::Plan::Create(group) => {
@@ -48,7 +48,7 @@ impl Shared {
         if let Some(topic) = self.topics.get(wanted.topic) {
             return Ok(topic);
         }
-        let _one = self.topics.changing.lock().await;
+        let _one = self.topics.changing.lock(wanted.topic).await;
         self.carry_out(self.topics.plan_for_send(wanted)?).await
     }
 
@@ -61,7 +61,7 @@ impl Shared {
         if let Some(topic) = self.topics.get(name) {
             return Ok(topic);
         }
-        let _one = self.topics.changing.lock().await;
+        let _one = self.topics.changing.lock(name).await;
         self.carry_out(self.topics.plan_internal(name, queues)?)
             .await
     }
@@ -71,7 +71,7 @@ impl Shared {
         &self,
         update: &Update<'_>,
     ) -> Result<Arc<TopicConfig>, Refusal> {
-        let _one = self.topics.changing.lock().await;
+        let _one = self.topics.changing.lock(update.topic).await;
         self.carry_out(self.topics.plan_update(update)?).await
     }
 
@@ -79,7 +79,7 @@ impl Shared {
     /// Undecided halfs for it stay, and wait until it comes again.
     pub(crate) async fn delete_topic(&self, name: &str) -> Result<(), Refusal> {
         self.topics.check_delete(name)?;
-        let _one = self.topics.changing.lock().await;
+        let _one = self.topics.changing.lock(name).await;
         let Some(topic) = self.topics.get(name) else {
             return Ok(());
         };

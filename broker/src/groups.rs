@@ -11,6 +11,8 @@ use escrow_protocol::names::{self, NameError};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
+use crate::name_locks::NameLocks;
+
 /// Metadata keys of groups start with this; the name follows.
 pub(crate) const KEY_PREFIX: &str = "group/";
 
@@ -103,8 +105,8 @@ pub(crate) enum Plan {
 pub(crate) struct Groups {
     table: RwLock<HashMap<Arc<str>, Arc<GroupConfig>>>,
     auto_create: bool,
-    /// Held while a change is planned, made durable and put into use.
-    pub(crate) changing: tokio::sync::Mutex<()>,
+    /// Held while a change of one of them is planned, made durable and put into use.
+    pub(crate) changing: NameLocks,
 }
 
 impl Groups {
@@ -133,7 +135,7 @@ impl Groups {
         Ok(Groups {
             table: RwLock::new(table),
             auto_create,
-            changing: tokio::sync::Mutex::new(()),
+            changing: NameLocks::default(),
         })
     }
 

@@ -16,6 +16,7 @@ mod locks;
 mod log_thread;
 mod long_polls;
 mod maintenance;
+mod name_locks;
 mod namesrv;
 mod offsets;
 mod producers;

@@ -60,17 +60,16 @@ impl Producers {
         old.is_none_or(|old| old.client.client_id != client.client_id)
     }
 
-    /// The client leaves this group. True if it was a member.
-    pub(crate) fn unregister(&self, group: &str, connection: ConnectionId) -> bool {
+    /// The client leaves this group.
+    pub(crate) fn unregister(&self, group: &str, connection: ConnectionId) {
         let mut groups = self.groups.lock();
         let Some(members) = groups.get_mut(group) else {
-            return false;
+            return;
         };
-        let was_member = members.remove(&connection).is_some();
+        members.remove(&connection);
         if members.is_empty() {
             groups.remove(group);
         }
-        was_member
     }
 
     /// The connection has ended: it leaves all groups.
@@ -169,9 +168,10 @@ mod tests {
             producers.register(0, group, &client(1, "a"));
             producers.register(0, group, &client(2, "b"));
         }
-        assert!(producers.unregister("g", ConnectionId(1)));
-        assert!(!producers.unregister("g", ConnectionId(1)));
-        assert!(!producers.unregister("nobody", ConnectionId(1)));
+        producers.unregister("g", ConnectionId(1));
+        producers.unregister("g", ConnectionId(1));
+        producers.unregister("nobody", ConnectionId(1));
+        assert_eq!(ids(&producers, "g"), ["b"]);
         assert_eq!(ids(&producers, "h"), ["a", "b"]);
         producers.closed(ConnectionId(2));
         assert_eq!(producers.groups(), ["h"]);

@@ -15,6 +15,7 @@ use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Settings;
+use crate::name_locks::NameLocks;
 
 /// Metadata keys of topics start with this; the name follows.
 pub(crate) const KEY_PREFIX: &str = "topic/";
@@ -150,8 +151,8 @@ pub(crate) struct Topics {
     table: RwLock<HashMap<Arc<str>, Arc<TopicConfig>>>,
     /// Names of this broker's own system topics that the protocol crate cannot know.
     own_system: Vec<String>,
-    /// Held while a change is planned, made durable and put into use.
-    pub(crate) changing: tokio::sync::Mutex<()>,
+    /// Held while a change of one of them is planned, made durable and put into use.
+    pub(crate) changing: NameLocks,
 }
 
 impl Topics {
@@ -181,7 +182,7 @@ impl Topics {
         Ok(Topics {
             table: RwLock::new(table),
             own_system,
-            changing: tokio::sync::Mutex::new(()),
+            changing: NameLocks::default(),
         })
     }
 

@@ -487,6 +487,7 @@ async fn bad_questions_are_told_what_is_wrong() {
             "no half message",
         ),
         ("/api/pending/99", 404, "no half message"),
+        ("/api/pending/%FF", 400, "Bad Request"),
         ("/nowhere", 404, "no such path"),
         ("/api/pending/99/commit", 405, "method"),
     ] {
@@ -531,7 +532,11 @@ async fn a_decision_needs_a_reason_and_a_name() {
     .await;
     assert_eq!(form.status, 415, "{}", form.body);
     let huge = json!({ "reason": "x".repeat(20_000), "operator": "kim" });
-    assert_eq!(post(&running, &path, &huge).await.status, 413);
+    let refused = post(&running, &path, &huge).await;
+    assert_eq!(
+        (refused.status, refused.error().as_str()),
+        (413, "Payload Too Large")
+    );
     assert_eq!(
         post(&running, "/api/pending/99/commit", &word())
             .await

@@ -1,7 +1,7 @@
 //! What an operator is told when a request cannot be served: a status and one sentence as JSON.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -71,6 +71,17 @@ impl Failure {
     pub(super) fn internal(error: impl Into<String>) -> Failure {
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error)
     }
+}
+
+/// Gives refusals of the HTTP library itself, a body too long or a path that is no text, the form of ours.
+pub(super) async fn as_json(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let json = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if json || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    Failure::new(status, status.canonical_reason().unwrap_or("refused")).into_response()
 }
 
 impl From<LogError> for Failure {

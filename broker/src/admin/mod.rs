@@ -96,6 +96,7 @@ fn router(admin: Admin) -> Router {
         .layer(middleware::from_fn_with_state(admin.clone(), limit))
         .layer(middleware::from_fn_with_state(admin.clone(), guard::host))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::map_response(failure::as_json))
         .with_state(admin)
 }
 

@@ -171,9 +171,9 @@ pub(crate) fn unregister(shared: &Shared, peer: &Peer, request: &Frame) -> Frame
         Ok(header) => header,
         Err(error) => return head.refuse(Refusal::malformed(&error)),
     };
-    if let Some(group) = header.producer_group
-        && shared.producers.unregister(group, peer.connection)
-    {
+    if let Some(group) = header.producer_group {
+        shared.producers.unregister(group, peer.connection);
+        // The coordinator may know it from a half alone.
         shared.log.left_group(group.into(), peer.connection);
     }
     if let Some(group) = header.consumer_group
