@@ -162,8 +162,8 @@ impl Broker {
             .push(tokio::spawn(check_sender::run(Arc::clone(shared), checks)));
         self.background
             .push(tokio::spawn(chores::run(Arc::clone(shared))));
-        for (queue, delay) in (0..).zip(&shared.settings.message_delay_level.0) {
-            let level = delay::run_level(Arc::clone(shared), queue, *delay);
+        for (queue, delay) in delay::levels(&shared.settings) {
+            let level = delay::run_level(Arc::clone(shared), queue, delay);
             self.background.push(tokio::spawn(level));
         }
         let admin = admin::serve(Arc::clone(shared), listeners.admin);

@@ -13,6 +13,7 @@ use escrow_protocol::names::SCHEDULE_TOPIC;
 use escrow_protocol::properties::{self, Properties, name};
 use escrow_store::{ErrorKind, QueueEntry, QueueOffset};
 
+use crate::config::Settings;
 use crate::log_thread::{Delivery, LogError, NewMessage};
 use crate::shared::{Phase, Shared};
 
@@ -70,6 +71,18 @@ fn due_message(record: &[u8]) -> Option<NewMessage> {
         body: bytes::Bytes::copy_from_slice(waited.body),
         unique_key,
     })
+}
+
+/// The most levels that settings can have.
+const LEVELS_MAX: usize = 18;
+
+/// The levels' queues and how long messages wait there. There are always as many as could ever
+/// have been set: what waits in a level that is no longer set is delivered after the longest time.
+pub(crate) fn levels(settings: &Settings) -> impl Iterator<Item = (u32, Duration)> {
+    let set = &settings.message_delay_level.0;
+    let last = set.last().copied().unwrap_or_default();
+    let all = set.iter().copied().chain(std::iter::repeat(last));
+    (0..).zip(all.take(LEVELS_MAX.max(set.len())))
 }
 
 /// Delivers the messages of one level until the broker drains.
@@ -156,6 +169,17 @@ impl Level {
         Ok(read.unwrap_or(Ok(Vec::new()))?)
     }
 
+    /// A topic may have fewer queues than when the message was sent: it goes where a committed
+    /// half would go.
+    fn with_existing_queue(&self, mut message: NewMessage) -> NewMessage {
+        let queues = self.shared.topics.write_queues(&message.topic);
+        let queues = queues.and_then(|queues| i32::try_from(queues).ok());
+        if let Some(queues) = queues.filter(|queues| *queues > 0) {
+            message.queue_id %= queues;
+        }
+        message
+    }
+
     /// Hands all of them to the log thread and waits for it.
     async fn deliver(&mut self, queue_id: i32, due: Vec<QueueEntry>) -> Result<(), LogError> {
         let first = self.next;
@@ -184,7 +208,7 @@ impl Level {
             deliveries.extend(message.map(|message| Delivery {
                 level_queue: self.queue,
                 queue_offset: place,
-                message,
+                message: self.with_existing_queue(message),
             }));
         }
         self.shared.log.deliver(deliveries).await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use escrow_broker::config::DelayLevels;
 use escrow_protocol::code::request;
 use escrow_protocol::frame::Frame;
-use support::{Client, Handle, Running, frame, messages, number, properties_of, pull, send};
+use support::{Client, Handle, Running, frame, messages, number, properties_of, pull, send, with};
 
 async fn quick() -> Running {
     Running::start_with(|settings| {
@@ -136,5 +136,64 @@ async fn an_unknown_group_or_message_cannot_be_sent_back() {
         ..handle
     };
     assert_eq!(client.call(send_back(&nowhere, "0", "16")).await.code, 1);
+    running.broker.shutdown().await;
+}
+
+/// A consumer's own send to the retry topic, as Java does when sending back fails.
+fn retry(reconsumed: &str) -> Frame {
+    let frame = send(
+        "%RETRY%cg",
+        0,
+        b"order 1",
+        &[("DELAY", "1"), ("TRAN_MSG", "true")],
+    );
+    with(with(frame, "j", reconsumed), "l", "3")
+}
+
+#[tokio::test]
+async fn a_retry_that_a_consumer_sends_itself_ends_in_the_dead_letters_too() {
+    let running = quick().await;
+    let mut client = running.client().await;
+    assert_eq!(
+        client.call(retry("1")).await.code,
+        26,
+        "nobody knows the group yet"
+    );
+    client.call(pull("%RETRY%cg", 0, 0, 0)).await;
+    assert_eq!(client.call(retry("3")).await.code, 0);
+    assert_eq!(
+        client.call(pull("%DLQ%cg", 0, 0, 0)).await.code,
+        17,
+        "not needed yet"
+    );
+    let answer = delivered(&mut client, "%RETRY%cg").await;
+    assert_eq!(messages(&answer)[0].message.reconsume_times, 3);
+    assert_eq!(client.call(retry("4")).await.code, 0);
+    assert_eq!(client.consume("%DLQ%cg", 0).await, [b"order 1"]);
+    running.broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_waits_in_a_level_that_is_no_longer_set_is_delivered_all_the_same() {
+    let running = Running::start_with(|settings| {
+        settings.message_delay_level = DelayLevels(vec![Duration::from_secs(3600); 9]);
+    })
+    .await;
+    let mut client = running.client().await;
+    client
+        .call(send("orders", 0, b"later", &[("DELAY", "9")]))
+        .await;
+    let running = running
+        .restart_with(|settings| {
+            settings.message_delay_level = DelayLevels(vec![Duration::from_millis(50); 2]);
+        })
+        .await;
+    let mut client = running.client().await;
+    assert_eq!(
+        messages(&delivered(&mut client, "orders").await)[0]
+            .message
+            .body,
+        b"later"
+    );
     running.broker.shutdown().await;
 }
