@@ -60,41 +60,46 @@ fn plan(
     Ok(true)
 }
 
-/// The way of a send whose topic does not exist yet.
+/// The way of a send whose topic does not exist yet; or, of a retry, that of the dead letters.
 async fn create_and_send(shared: Arc<Shared>, peer: Arc<Peer>, request: Frame) {
     let head = RequestHead::of(&request);
     let mut batch = Batch::default();
-    let planned = match create(&shared, &request).await {
-        Ok(()) => plan(&shared, &peer, head, &request, &mut batch),
-        Err(refusal) => Err(refusal),
-    };
-    match planned {
-        Ok(true) => {
-            batch.hand_over(&shared, &peer).await;
-            if peer.outbox.is_closed() {
-                // The connection may have been forgotten before the log thread heard of it.
-                shared.log.left(peer.connection);
-            }
+    let mut planned = Ok(false);
+    for _missing in ["topic", "dead letters"] {
+        planned = match create(&shared, &request).await {
+            Ok(()) => plan(&shared, &peer, head, &request, &mut batch),
+            Err(refusal) => Err(refusal),
+        };
+        if !matches!(planned, Ok(false)) {
+            break;
         }
-        // Deleted again in the meantime.
-        Ok(false) => refuse(&peer, head, no_topic("")),
+    }
+    match planned {
+        Ok(true) => batch.hand_over(&shared, &peer).await,
+        Ok(false) => {
+            let remark = "the topic has been deleted in the meantime";
+            refuse(&peer, head, Refusal::new(response::TOPIC_NOT_EXIST, remark));
+        }
         Err(refusal) => refuse(&peer, head, refusal),
     }
 }
 
+/// Makes the topic of a send; if that is there, what is missing is its group's dead letters.
 async fn create(shared: &Arc<Shared>, request: &Frame) -> Result<(), Refusal> {
     let header = decode(request)?;
-    if shared.topics.get(header.topic).is_none() {
-        let wanted = Wanted {
-            topic: header.topic,
-            default_topic: header.default_topic,
-            default_queues: header.default_topic_queues,
-            sys_flag: 0,
-        };
-        shared.topic_for_send(wanted).await?;
-    }
-    if let Some(group) = names::retry_group(header.topic) {
-        shared.topic_for_group(&names::dlq_topic(group), 1).await?;
+    match names::retry_group(header.topic) {
+        Some(group) if shared.topics.get(header.topic).is_some() => {
+            shared.topic_for_group(&names::dlq_topic(group), 1).await?;
+        }
+        _ => {
+            let wanted = Wanted {
+                topic: header.topic,
+                default_topic: header.default_topic,
+                default_queues: header.default_topic_queues,
+                sys_flag: 0,
+            };
+            shared.topic_for_send(wanted).await?;
+        }
     }
     Ok(())
 }
@@ -119,11 +124,6 @@ fn check_name(topic: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(response::NO_PERMISSION, remark));
     }
     Ok(())
-}
-
-fn no_topic(topic: &str) -> Refusal {
-    let remark = format!("topic[{topic}] not exist, apply first please!");
-    Refusal::new(response::TOPIC_NOT_EXIST, remark)
 }
 
 /// The remaining checks on topic and queue, in the order of the stock broker. `None`: a topic that
