@@ -28,7 +28,7 @@ const READ_MAX: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// A writer buffer larger than this is not kept.
-const WRITE_KEEP: usize = 256 * 1024;
+const WRITE_KEEP: usize = 64 * 1024;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -120,11 +120,7 @@ async fn read_all(
             Ok(read) => read,
             Err(ended) => return ended,
         };
-        ask = if read == ask {
-            (ask * 2).min(READ_MAX)
-        } else {
-            ask
-        };
+        ask = next_ask(ask, read);
         let mut batch = Batch::default();
         let decoded = decode_all(&mut buffer, |frame| {
             dispatch(shared, peer, role, frame, &mut batch);
@@ -144,6 +140,17 @@ async fn read_all(
     }
 }
 
+/// More after a read that filled what was asked for, less after one that left most of it.
+fn next_ask(ask: usize, read: usize) -> usize {
+    if read >= ask {
+        (ask * 2).min(READ_MAX)
+    } else if read < ask / 8 {
+        (ask / 2).max(READ_MIN)
+    } else {
+        ask
+    }
+}
+
 /// Calls `each` for every whole frame in the buffer.
 fn decode_all(buffer: &mut BytesMut, mut each: impl FnMut(Frame)) -> Result<(), FrameError> {
     while let Some(frame) = Frame::decode(buffer)? {
@@ -159,6 +166,10 @@ async fn read_some(
     ask: usize,
 ) -> Result<usize, Ended> {
     loop {
+        if buffer.is_empty() && buffer.capacity() > 4 * ask {
+            // It was busy once; an idle connection costs little.
+            *buffer = BytesMut::new();
+        }
         if buffer.capacity() - buffer.len() < ask {
             buffer.reserve(ask);
         }
