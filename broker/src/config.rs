@@ -325,9 +325,8 @@ impl Merge {
         let table: toml::Table = match text.parse() {
             Ok(table) => table,
             Err(error) => {
-                let line = error
-                    .span()
-                    .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+                let before = error.span().and_then(|span| text.get(..span.start));
+                let line = 1 + before.unwrap_or_default().matches('\n').count();
                 self.problems.push(format!(
                     "{name}: line {line}: {}",
                     error.message().replace('\n', "; ")

@@ -413,4 +413,28 @@ mod tests {
         offsets.save().unwrap();
         assert!(!home.path().join(FILE).exists());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(content in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = parse(&content);
+        }
+
+        #[test]
+        fn what_is_written_is_read(commits in proptest::collection::vec((0..3, 0..3, 0..4, 0..100_i64), 0..40)) {
+            let home = tempfile::tempdir().unwrap();
+            let offsets = open(home.path());
+            let mut model = BTreeMap::new();
+            for (group, topic, queue, offset) in commits {
+                offsets.commit(&format!("g{group}"), &format!("t{topic}"), queue, offset);
+                model.insert((group, topic, queue), offset);
+            }
+            offsets.save().unwrap();
+            let reopened = open(home.path());
+            for ((group, topic, queue), offset) in model {
+                proptest::prop_assert_eq!(reopened.get(&format!("g{group}"), &format!("t{topic}"), queue), Some(offset));
+            }
+            proptest::prop_assert_eq!(reopened.all(), offsets.all());
+        }
+    }
 }

@@ -1,7 +1,19 @@
 //! The operator's HTTP side: health, metrics and a JSON API about what is pending.
 //!
-//! It serves whoever may reach it (see [`guard`]) and never touches the log itself: looks and decisions go to
-//! the log thread like everybody's.
+//! | request | answer |
+//! |---|---|
+//! | `GET /health` | `{"status":"ok"}`, or 503 and why not |
+//! | `GET /metrics` | Prometheus text |
+//! | `GET /api/status` | what is pending and parked, rates, the oldest, who has nobody to ask |
+//! | `GET /api/topics`, `GET /api/groups` | what there is |
+//! | `GET /api/pending` | `{"rows":[..],"next":cursor}`; `topic`, `group`, `state`, `key`, `older_than`, `younger_than`, `limit`, `cursor` |
+//! | `GET /api/pending/watch` | the same as server-sent events, every `interval` |
+//! | `GET /api/pending/{id}` | one half with its history; the id is a message id or a half offset |
+//! | `POST /api/pending/{id}/commit`, `rollback`, `resume` | body `{"reason":..,"operator":..}` |
+//! | `POST /api/pending/{id}/check` | its producer is asked now |
+//!
+//! Failures are `{"error":..}` with a status of 4xx or 5xx. It serves whoever may reach it (see [`guard`]) and
+//! never touches the log itself: looks and decisions go to the log thread like everybody's.
 
 mod decisions;
 mod failure;

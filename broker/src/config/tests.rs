@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn file(text: &str) -> Sources {
@@ -197,4 +199,19 @@ fn the_reference_in_the_repository_is_this_one() {
         reference(),
         "run this test with UPDATE_REFERENCE=1 to write SETTINGS.md anew"
     );
+}
+
+proptest! {
+    #[test]
+    fn no_file_makes_it_panic(text in "[ -~\\né=\"\\[\\]]{0,200}") {
+        let _ = Settings::load(&file(&text));
+    }
+
+    #[test]
+    fn no_value_makes_it_panic(at in 0..DOCS.len(), value in "\\PC{0,40}") {
+        let flags = vec![(DOCS[at].flag(), value)];
+        if let Err(error) = Settings::load(&Sources { flags, ..Sources::default() }) {
+            prop_assert!(!error.problems.is_empty());
+        }
+    }
 }
