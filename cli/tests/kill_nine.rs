@@ -23,7 +23,7 @@ use ledger::Ledger;
 use process::Serve;
 use random::Random;
 
-const KILLS: u64 = 60;
+const KILLS: u64 = 50;
 const PRODUCERS: u64 = 4;
 
 #[test]
