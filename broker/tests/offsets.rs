@@ -16,22 +16,12 @@ fn query() -> Frame {
 }
 
 fn update(offset: &str) -> Frame {
-    with(
+    let frame = with(
         frame(request::UPDATE_CONSUMER_OFFSET, &QUEUE),
         "consumerGroup",
         "cg",
-    )
-    .with_offset(offset)
-}
-
-trait WithOffset {
-    fn with_offset(self, offset: &str) -> Frame;
-}
-
-impl WithOffset for Frame {
-    fn with_offset(self, offset: &str) -> Frame {
-        with(self, "commitOffset", offset)
-    }
+    );
+    with(frame, "commitOffset", offset)
 }
 
 /// Three messages in topic "t", and a group that has pulled once.
@@ -53,6 +43,18 @@ async fn a_committed_offset_is_found_also_after_a_restart() {
     let running = running.restart_with(|_| {}).await;
     let mut client = running.client().await;
     assert_eq!(number(&client.call(query()).await, "offset"), 2);
+    running.broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_offset_beyond_the_queue_is_clamped_at_the_next_start() {
+    let running = Running::start().await;
+    let mut client = three(&running).await;
+    assert_eq!(client.call(update("99")).await.code, 0);
+    assert_eq!(number(&client.call(query()).await, "offset"), 99);
+    let running = running.restart_with(|_| {}).await;
+    let mut client = running.client().await;
+    assert_eq!(number(&client.call(query()).await, "offset"), 3);
     running.broker.shutdown().await;
 }
 
@@ -88,36 +90,16 @@ async fn a_group_without_offset_starts_at_0_while_the_queue_has_its_first_messag
 async fn a_commit_must_name_what_is_there() {
     let running = Running::start().await;
     let mut client = three(&running).await;
-    let code = |frame| frame;
-    assert_eq!(
-        client
-            .call(code(with(update("1"), "consumerGroup", "other")))
-            .await
-            .code,
-        26
-    );
-    assert_eq!(
-        client
-            .call(code(with(update("1"), "topic", "other")))
-            .await
-            .code,
-        17
-    );
-    assert_eq!(
-        client
-            .call(code(with(update("1"), "queueId", "4")))
-            .await
-            .code,
-        29
-    );
-    assert_eq!(
-        client
-            .call(code(with(update("1"), "queueId", "-1")))
-            .await
-            .code,
-        29
-    );
-    assert_eq!(client.call(update("many")).await.code, 1);
+    for (field, value, code) in [
+        ("consumerGroup", "other", 26),
+        ("topic", "other", 17),
+        ("queueId", "4", 29),
+        ("queueId", "-1", 29),
+        ("commitOffset", "many", 1),
+    ] {
+        let answer = client.call(with(update("1"), field, value)).await;
+        assert_eq!(answer.code, code, "{field} {value}");
+    }
     running.broker.shutdown().await;
 }
 
