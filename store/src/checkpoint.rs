@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub(crate) mod codec;
 
@@ -14,11 +15,11 @@ use codec::{Content, QueueTail};
 use crate::commit_log::Resume;
 use crate::consume_queue::{DirtyEntries, Queue};
 use crate::disk::Disk;
-use crate::half_queue::DirtyPage;
+use crate::half_queue::{DirtyPage, ENTRIES_PER_PAGE};
 use crate::ids::wide;
 use crate::key_index::{Item, Run};
 use crate::state::{Shared, State};
-use crate::{Error, Store};
+use crate::{Error, HalfSeq, Store};
 
 /// Folder of the two copies.
 pub(crate) const CHECKPOINT_FOLDER: &str = "checkpoint";
@@ -66,6 +67,8 @@ pub struct CheckpointJob {
     next_run: u64,
     generation: u64,
     content: Content,
+    /// A derived file is damaged: the next open shall rebuild them all.
+    wants_rebuild: bool,
     /// False while replay only empties its memory: then nothing may be skipped at the next open.
     is_complete: bool,
 }
@@ -78,6 +81,7 @@ pub struct CheckpointDone {
     queues: Vec<(Arc<Queue>, u64)>,
     blocks: usize,
     next_half: u64,
+    /// How far the log is covered; 0 if the next open may not rely on it.
     end: u64,
 }
 
@@ -91,6 +95,7 @@ pub(crate) fn begin(
 ) -> CheckpointJob {
     state.publish_index();
     let shared = state.shared.clone();
+    let wants_rebuild = shared.wants_rebuild.load(Ordering::Relaxed);
     let all = shared.queues.all();
     let (pages, blocks, runs, content) = {
         let mut halfs = shared.halfs.write();
@@ -103,7 +108,7 @@ pub(crate) fn begin(
             half_next: halfs.next().0,
             half_first_kept: halfs.first_kept(),
             last_half_at: state.last_half_at,
-            undecided_pages: halfs.undecided_pages(),
+            undecided_pages: Vec::new(),
             names: state.names.iter().map(str::to_owned).collect(),
             meta: state
                 .meta
@@ -140,7 +145,8 @@ pub(crate) fn begin(
         next_run: checkpointing.next_run,
         generation: checkpointing.generation + 1,
         content,
-        is_complete,
+        wants_rebuild,
+        is_complete: is_complete && !wants_rebuild,
     }
 }
 
@@ -158,7 +164,11 @@ impl CheckpointJob {
                 .collect(),
             blocks: self.blocks.len(),
             next_half: self.content.half_next,
-            end: self.content.position.end,
+            end: if self.is_complete {
+                self.content.position.end
+            } else {
+                0
+            },
         }
     }
 
@@ -183,6 +193,7 @@ impl CheckpointJob {
         }
         let runs = self.shared.run_files.merge(runs, &mut next_run)?;
         if self.is_complete {
+            self.content.undecided_pages = self.shared.needed_pages(&self.content);
             self.content.runs = runs
                 .iter()
                 .map(|run| (run.id, run.items, run.physical_max))
@@ -190,6 +201,9 @@ impl CheckpointJob {
             self.content.next_run = next_run;
             self.write_content()?;
             self.remove_unused(&runs)?;
+        }
+        if self.wants_rebuild {
+            self.remove_content()?;
         }
         Ok((runs, next_run))
     }
@@ -217,6 +231,20 @@ impl CheckpointJob {
             .map_err(Error::disk("sync", CHECKPOINT_FOLDER))
     }
 
+    fn remove_content(&self) -> Result<(), Error> {
+        for name in NAMES
+            .into_iter()
+            .filter(|name| self.disk.open(name).is_ok())
+        {
+            self.disk
+                .remove(name)
+                .map_err(Error::disk("remove", name))?;
+        }
+        self.disk
+            .sync_folder(CHECKPOINT_FOLDER)
+            .map_err(Error::disk("sync", CHECKPOINT_FOLDER))
+    }
+
     fn remove_unused(&self, runs: &[Arc<Run>]) -> Result<(), Error> {
         let kept: Vec<Arc<Run>> = runs.iter().chain(&self.previous_runs).cloned().collect();
         self.shared.run_files.remove_unused(&kept)?;
@@ -239,6 +267,38 @@ impl CheckpointJob {
         self.shared
             .half_files
             .remove_below(self.content.half_first_kept, &self.content.undecided_pages)
+    }
+}
+
+impl Shared {
+    /// Runs of pages with halfs that are undecided at the checkpoint, among those that the files hold. Collected while the log
+    /// thread goes on: what is decided meanwhile counts as undecided, for a crash may lose the op.
+    fn needed_pages(&self, content: &Content) -> Vec<(u64, u64)> {
+        const AT_A_TIME: usize = 16_384;
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        let mut from = HalfSeq(0);
+        loop {
+            let some: Vec<HalfSeq> = {
+                let halfs = self.halfs.read();
+                let needed = halfs.undecided_at(from, content.position.end);
+                needed
+                    .take_while(|seq| seq.0 < content.half_next)
+                    .take(AT_A_TIME)
+                    .collect()
+            };
+            for seq in &some {
+                let page = seq.0 / ENTRIES_PER_PAGE;
+                match runs.last_mut() {
+                    Some((_, end)) if *end == page + 1 => {}
+                    Some((_, end)) if *end == page => *end += 1,
+                    _ => runs.push((page, page + 1)),
+                }
+            }
+            match some.last() {
+                Some(last) if some.len() == AT_A_TIME => from = HalfSeq(last.0 + 1),
+                _ => return runs,
+            }
+        }
     }
 }
 

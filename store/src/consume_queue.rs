@@ -11,6 +11,7 @@ use crate::{Error, PhysicalOffset, QueueOffset};
 
 pub(crate) mod file;
 pub(crate) mod page;
+mod rebuild;
 
 pub(crate) use file::QueueFiles;
 use page::ENTRIES_PER_PAGE;
@@ -44,6 +45,8 @@ pub enum Boundary {
 struct Body {
     /// Messages below have left the log.
     min: u64,
+    /// The store timestamp of the first message kept, once somebody asked.
+    min_timestamp: Option<i64>,
     /// The index of the first entry in memory, a page boundary.
     memory_start: u64,
     memory: VecDeque<QueueEntry>,
@@ -109,6 +112,7 @@ impl Queue {
         let memory = std::iter::repeat_n(VACANT, narrow(start - memory_start)).collect();
         *body = Body {
             min: start,
+            min_timestamp: None,
             memory_start,
             memory,
             flushed: memory_start,
@@ -128,6 +132,7 @@ impl Queue {
         let memory_start = page_start(end);
         let body = Body {
             min,
+            min_timestamp: None,
             memory_start,
             memory: last_page.into(),
             flushed: end,
@@ -162,7 +167,27 @@ impl Queue {
     /// Raises the first offset kept.
     pub(crate) fn raise_min(&self, min: u64) {
         let mut body = self.body.write();
-        body.min = body.min.max(min);
+        if min > body.min {
+            body.min = min;
+            body.min_timestamp = None;
+        }
+    }
+
+    /// The store timestamp of the first message kept; remembered, so that retention need not read a page of every queue.
+    fn first_timestamp(&self, files: &QueueFiles) -> Result<i64, Error> {
+        let (min, known) = {
+            let body = self.body.read();
+            (body.min, body.min_timestamp)
+        };
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let timestamp = self.timestamp(files, min)?;
+        let mut body = self.body.write();
+        if body.min == min && timestamp != i64::MAX {
+            body.min_timestamp = Some(timestamp);
+        }
+        Ok(timestamp)
     }
 
     /// The store timestamp of the newest entry, visible or not.
@@ -200,7 +225,7 @@ impl Queue {
                     None => at / ENTRIES_PER_PAGE,
                 }
             };
-            let entries = files.page(self.number, page)?;
+            let entries = files.page(self, page)?;
             let skip = narrow(at % ENTRIES_PER_PAGE);
             let wanted = max - found.len();
             found.extend(entries.get(skip..).unwrap_or_default().iter().take(wanted));
@@ -264,6 +289,9 @@ impl Queue {
         newest: i64,
     ) -> Result<u64, Error> {
         let (QueueOffset(min), _) = self.range();
+        if self.first_timestamp(files)? > newest {
+            return Ok(min);
+        }
         let mut index = self.partition(files, |at| at > newest)?;
         while index > min {
             let entry = self.entries(files, index - 1, 1)?;

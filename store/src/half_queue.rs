@@ -212,6 +212,14 @@ impl HalfQueue {
             .map(|(seq, entry)| (HalfSeq(seq), entry))
     }
 
+    /// Halfs from `from` on that were undecided when the log ended at `end`, in order.
+    pub(crate) fn undecided_at(&self, from: HalfSeq, end: u64) -> impl Iterator<Item = HalfSeq> {
+        let entries = self.table.range(from.0);
+        let then =
+            entries.filter(move |(_, entry)| entry.state.is_undecided() || entry.last_op.0 >= end);
+        then.map(|(seq, _)| HalfSeq(seq))
+    }
+
     /// Rows of undecided halfs from `from` on, in order.
     pub(crate) fn undecided_rows(&self, from: HalfSeq) -> impl Iterator<Item = (HalfSeq, Row)> {
         self.undecided(from)
@@ -256,20 +264,6 @@ impl HalfQueue {
     /// The pages could not be written: they stay dirty.
     pub(crate) fn not_written(&mut self, pages: impl Iterator<Item = u64>) {
         self.dirty.extend(pages);
-    }
-
-    /// Runs of pages that hold undecided entries: what the next open must read.
-    pub(crate) fn undecided_pages(&self) -> Vec<(u64, u64)> {
-        let mut runs: Vec<(u64, u64)> = Vec::new();
-        for (seq, _) in self.undecided(HalfSeq(0)) {
-            let number = seq.0 / ENTRIES_PER_PAGE;
-            match runs.last_mut() {
-                Some((_, end)) if *end == number + 1 => {}
-                Some((_, end)) if *end == number => *end += 1,
-                _ => runs.push((number, number + 1)),
-            }
-        }
-        runs
     }
 
     /// Forgets decided halfs whose bytes have left the log: all below `seq` that are not in memory.

@@ -63,6 +63,11 @@ impl LogView {
             .collect()
     }
 
+    /// All segments, oldest first.
+    pub(crate) fn open_segments(&self) -> Vec<Segment> {
+        self.segments.read().values().cloned().collect()
+    }
+
     /// Where the oldest segment starts; nothing below it is kept.
     pub(crate) fn start(&self) -> u64 {
         self.segments

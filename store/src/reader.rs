@@ -306,7 +306,10 @@ impl Reader {
             if is_full {
                 break;
             }
-            is_full = take(self.shared.run_files.find(&run, hash)?)?;
+            is_full = take(
+                self.shared
+                    .noting_damage(self.shared.run_files.find(&run, hash))?,
+            )?;
         }
         Ok(found)
     }

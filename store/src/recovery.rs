@@ -6,9 +6,10 @@
 //! durable: the log is cut there, the bytes are saved under `lost+found/`, the report names them.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 pub(crate) mod report;
-mod scan;
+pub(crate) mod scan;
 
 use parking_lot::RwLock;
 
@@ -132,13 +133,14 @@ fn empty_state(disk: &Arc<dyn Disk>, settings: &Settings, segments: &[Segment]) 
         .iter()
         .for_each(|segment| log.add_segment(segment.clone()));
     let shared = Shared {
+        queue_files: QueueFiles::new(disk.clone(), log.clone(), settings.record_bytes_max),
         log,
         queues: Arc::new(QueueMap::default()),
-        queue_files: QueueFiles::new(disk.clone()),
         halfs: RwLock::new(HalfQueue::default()),
         half_files: HalfFiles::new(disk.clone()),
         index: RwLock::new(KeyIndex::default()),
         run_files: RunFiles::new(disk.clone()),
+        wants_rebuild: AtomicBool::new(false),
     };
     let mut state = State::new(Arc::new(shared));
     state
@@ -476,11 +478,7 @@ impl<'a> Replay<'a> {
         let mut saved = Vec::new();
         if end > self.at {
             saved.push(self.save(segment, end)?);
-            let zeros = vec![0; narrow(end - self.at)];
-            segment
-                .file
-                .write_at(&zeros, self.at - segment.start)
-                .map_err(Error::disk("write", &segment.name))?;
+            self.zero(segment, end)?;
             segment
                 .file
                 .sync()
@@ -515,16 +513,32 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
+    fn zero(&self, segment: &Segment, end: u64) -> Result<(), Error> {
+        for (start, len) in steps(self.at, end) {
+            let zeroed = segment.file.write_at(&vec![0; len], start - segment.start);
+            zeroed.map_err(Error::disk("write", &segment.name))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what is about to be cut; never over what an earlier cut kept.
     fn save(&self, segment: &Segment, end: u64) -> Result<String, Error> {
-        let name = format!("{LOST_FOLDER}/{:020}", self.at);
+        let first = format!("{LOST_FOLDER}/{:020}", self.at);
+        let others = (1..).map(|number| format!("{first}-{number}"));
+        let mut names = std::iter::once(first.clone()).chain(others);
+        let name = names
+            .find(|name| self.disk.open(name).is_err())
+            .unwrap_or(first.clone());
         let file = self
             .disk
             .create(&name)
             .map_err(Error::disk("create", &name))?;
-        let mut bytes = vec![0; narrow(end - self.at)];
-        segment.read(&mut bytes, self.at)?;
-        file.write_at(&bytes, 0)
-            .map_err(Error::disk("write", &name))?;
+        for (start, len) in steps(self.at, end) {
+            let mut bytes = vec![0; len];
+            segment.read(&mut bytes, start)?;
+            file.write_at(&bytes, start - self.at)
+                .map_err(Error::disk("write", &name))?;
+        }
         file.sync().map_err(Error::disk("sync", &name))?;
         Ok(name)
     }
@@ -649,6 +663,15 @@ impl<'a> Replay<'a> {
         }
         disk_sync(self.disk)
     }
+}
+
+/// Cuts a span into pieces that fit memory.
+fn steps(start: u64, end: u64) -> impl Iterator<Item = (u64, usize)> {
+    const STEP: u64 = 1 << 20;
+    (0..end.saturating_sub(start).div_ceil(STEP)).map(move |step| {
+        let from = start + step * STEP;
+        (from, narrow((end - from).min(STEP)))
+    })
 }
 
 fn disk_sync(disk: &Arc<dyn Disk>) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use escrow_protocol::message;
 use parking_lot::RwLock;
@@ -35,15 +36,25 @@ pub(crate) struct Shared {
     pub(crate) half_files: HalfFiles,
     pub(crate) index: RwLock<KeyIndex>,
     pub(crate) run_files: RunFiles,
+    /// A derived file was found damaged: the next open rebuilds them all from the log.
+    pub(crate) wants_rebuild: AtomicBool,
 }
 
 impl Shared {
+    /// Remembers that a derived file is damaged, which costs nothing that the log does not have.
+    pub(crate) fn noting_damage<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if matches!(result, Err(Error::Damaged { .. })) {
+            self.wants_rebuild.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
     /// What is known of a half, from memory or its file.
     pub(crate) fn half_row(&self, seq: HalfSeq) -> Result<Option<crate::half_queue::Row>, Error> {
         let place = self.halfs.read().locate(seq);
         match place {
             Where::Memory(row) => Ok(Some(row)),
-            Where::File => self.half_files.row(seq),
+            Where::File => self.noting_damage(self.half_files.row(seq)),
             Where::Nowhere => Ok(None),
         }
     }
@@ -496,6 +507,32 @@ impl State {
 fn source_of(op: &Header) -> Source {
     let (source, _) = read_op_flags(op.flags);
     source
+}
+
+/// The queue entry that a record makes; `None` if it makes none or its body cannot be used.
+pub(crate) fn entry_of(stored: &Stored) -> Option<QueueEntry> {
+    let header = &stored.header;
+    match header.kind {
+        Kind::Normal | Kind::Delivery => {
+            let message = message::decode(&stored.body).ok()?;
+            let mut searchable = Searchable::default();
+            searchable.read(message.properties);
+            Some(message_entry(
+                header.offset,
+                stored.body.len(),
+                &searchable,
+                header.store_timestamp,
+            ))
+        }
+        Kind::Commit => {
+            let (_, rest) = OpBody::decode(&stored.body)?;
+            Some(commit_entry(
+                &CommitBody::decode(rest)?,
+                header.store_timestamp,
+            ))
+        }
+        _ => None,
+    }
 }
 
 /// The queue entry of a plain message.

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use crate::consume_queue::page::{self, ENTRIES_PER_PAGE, PAGE_BYTES};
-use crate::consume_queue::{DirtyEntries, QueueEntry};
+use crate::consume_queue::{DirtyEntries, Queue, QueueEntry, rebuild};
 use crate::disk::{Disk, DiskFile, read_full};
 use crate::ids::{narrow, wide};
+use crate::log_view::LogView;
 use crate::{Error, PhysicalOffset};
 
 /// Folder of the consume queues.
@@ -18,6 +19,9 @@ const PAGES_PER_FILE: u64 = 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct QueueFiles {
     disk: Arc<dyn Disk>,
+    /// What a damaged page is rebuilt from.
+    log: Arc<LogView>,
+    record_bytes_max: usize,
 }
 
 fn name(number: u32, page: u64) -> String {
@@ -29,12 +33,41 @@ fn position(page: u64) -> u64 {
 }
 
 impl QueueFiles {
-    pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
-        QueueFiles { disk }
+    pub(crate) fn new(disk: Arc<dyn Disk>, log: Arc<LogView>, record_bytes_max: usize) -> Self {
+        QueueFiles {
+            disk,
+            log,
+            record_bytes_max,
+        }
     }
 
-    /// The entries of one page.
-    pub(crate) fn page(&self, number: u32, page: u64) -> Result<Vec<QueueEntry>, Error> {
+    /// The entries of a whole page of a queue. A page that is missing or damaged is rebuilt from the log, and written anew.
+    pub(crate) fn page(&self, queue: &Queue, page: u64) -> Result<Vec<QueueEntry>, Error> {
+        match self.stored_page(queue.number, page) {
+            Err(Error::Damaged { .. } | Error::Disk { .. }) => self.rebuild(queue, page),
+            result => result,
+        }
+    }
+
+    fn rebuild(&self, queue: &Queue, page: u64) -> Result<Vec<QueueEntry>, Error> {
+        let before = page
+            .checked_sub(1)
+            .and_then(|before| self.stored_page(queue.number, before).ok());
+        let from = before
+            .and_then(|entries| entries.last().map(|entry| entry.physical.0))
+            .unwrap_or(0);
+        let first = page * ENTRIES_PER_PAGE;
+        let segments = self.log.open_segments();
+        let entries = rebuild::entries(&segments, self.record_bytes_max, queue, first, from)?;
+        // The page is an old, whole one, which no checkpoint writes any more. If it cannot be written, it is rebuilt again.
+        let name = name(queue.number, page);
+        if let Ok(file) = self.open_or_create(&name, &mut false) {
+            let _ = file.write_at(&page::encode(queue.number, first, &entries), position(page));
+        }
+        Ok(entries)
+    }
+
+    fn stored_page(&self, number: u32, page: u64) -> Result<Vec<QueueEntry>, Error> {
         let name = name(number, page);
         let file = self.disk.open(&name).map_err(Error::disk("open", &name))?;
         let mut bytes = vec![0; PAGE_BYTES];
@@ -57,7 +90,7 @@ impl QueueFiles {
             return Ok(Vec::new());
         }
         // Also when the last page is full: a queue whose file is missing is found out at open.
-        let mut entries = self.page(number, (end - 1) / ENTRIES_PER_PAGE)?;
+        let mut entries = self.stored_page(number, (end - 1) / ENTRIES_PER_PAGE)?;
         let have = entries.len();
         let need = if count == 0 {
             narrow(ENTRIES_PER_PAGE)

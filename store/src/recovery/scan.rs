@@ -13,7 +13,7 @@ const CHUNK: usize = 1 << 20;
 
 /// What stands at a place in the log.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(crate) enum Found {
     Record(Stored),
     /// A head that can be trusted before a body that cannot.
     BadBody(Header),
@@ -28,17 +28,17 @@ pub(super) enum Found {
 
 /// Records that follow one another without a gap.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Chain {
-    pub(super) records: u64,
+pub(crate) struct Chain {
+    pub(crate) records: u64,
     /// The highest durable watermark among them.
-    pub(super) durable: u64,
+    pub(crate) durable: u64,
     /// Where the next one would be.
-    pub(super) end: u64,
+    pub(crate) end: u64,
 }
 
 /// Reads the log through a buffer, within one segment at a time.
 #[derive(Debug)]
-pub(super) struct Scan<'a> {
+pub(crate) struct Scan<'a> {
     segments: &'a [Segment],
     buffer: Vec<u8>,
     /// The log offset of the buffer's first byte.
@@ -50,7 +50,7 @@ pub(super) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(segments: &'a [Segment], record_bytes_max: usize) -> Self {
+    pub(crate) fn new(segments: &'a [Segment], record_bytes_max: usize) -> Self {
         let record_bytes_max = wide(record_bytes_max + HEADER_BYTES);
         Scan {
             segments,
@@ -62,7 +62,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    pub(super) fn segment_of(&self, offset: u64) -> Option<&'a Segment> {
+    pub(crate) fn segment_of(&self, offset: u64) -> Option<&'a Segment> {
         let index = self
             .segments
             .partition_point(|segment| segment.start <= offset)
@@ -72,7 +72,7 @@ impl<'a> Scan<'a> {
             .filter(|segment| offset < segment.end())
     }
 
-    pub(super) fn segment_after(&self, segment: &Segment) -> Option<&'a Segment> {
+    pub(crate) fn segment_after(&self, segment: &Segment) -> Option<&'a Segment> {
         self.segments
             .iter()
             .find(|other| other.start >= segment.end())
@@ -104,7 +104,7 @@ impl<'a> Scan<'a> {
     }
 
     /// What stands at `offset`. `previous` is the header crc of the record before, where it is known.
-    pub(super) fn at(
+    pub(crate) fn at(
         &mut self,
         segment: &Segment,
         offset: u64,
@@ -158,7 +158,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Where the record behind `header` begins; `None` if that segment is not there yet.
-    pub(super) fn behind(&self, segment: &Segment, header: &Header) -> Option<u64> {
+    pub(crate) fn behind(&self, segment: &Segment, header: &Header) -> Option<u64> {
         match header.kind {
             Kind::Pad => self
                 .segment_after(segment)
@@ -170,7 +170,7 @@ impl<'a> Scan<'a> {
     /// The first record with a good head from `from` on, up to `until`, in this segment or a later one. One whose chain fits
     /// one of the `stated` checksums of the damaged record before it is preferred: bytes of a message body could look like a
     /// record, but cannot be chained to.
-    pub(super) fn next_good(
+    pub(crate) fn next_good(
         &mut self,
         from: u64,
         until: u64,
@@ -208,7 +208,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Good heads from `header` on, along the chain of lengths.
-    pub(super) fn follow(&mut self, header: Header) -> Result<Chain, Error> {
+    pub(crate) fn follow(&mut self, header: Header) -> Result<Chain, Error> {
         let mut chain = Chain {
             records: 0,
             durable: 0,
@@ -230,7 +230,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The end of the last byte at or behind `from` and before `until` that is not zero, within the segment of `from`.
-    pub(super) fn content_end(&mut self, from: u64, until: u64) -> Result<u64, Error> {
+    pub(crate) fn content_end(&mut self, from: u64, until: u64) -> Result<u64, Error> {
         let mut content_end = from;
         let Some(segment) = self.segment_of(from) else {
             return Ok(content_end);
