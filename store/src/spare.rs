@@ -13,6 +13,9 @@ use crate::segment::LOG_FOLDER;
 /// What one step writes.
 const STEP_BYTES: usize = 1 << 20;
 
+/// How much of the spare may be dirty: a sync of the log can have to wait for it, which file systems with an ordered journal do.
+const DIRTY_BYTES_MAX: u64 = 4 << 20;
+
 /// Name of the file while it is no segment yet.
 pub(crate) const SPARE_NAME: &str = "log/spare";
 
@@ -105,10 +108,12 @@ impl Preallocator {
                 file.write_at(&vec![0; step], done)
                     .map_err(Error::disk("write", SPARE_NAME))?;
                 let done = done + crate::ids::wide(step);
+                if done == self.segment_bytes || done.is_multiple_of(DIRTY_BYTES_MAX) {
+                    file.sync().map_err(Error::disk("sync", SPARE_NAME))?;
+                }
                 if done < self.segment_bytes {
                     return Ok(State::Filling { file, done });
                 }
-                file.sync().map_err(Error::disk("sync", SPARE_NAME))?;
                 self.disk
                     .sync_folder(LOG_FOLDER)
                     .map_err(Error::disk("sync", LOG_FOLDER))?;
