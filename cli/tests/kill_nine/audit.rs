@@ -3,11 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::ledger::{Decision, Half, Ledger};
+use escrow_protocol::frame::Frame;
+
+use crate::ledger::{Decision, Half, Handle, Ledger};
 use crate::load::{GROUP, QUEUES, TOPIC, end_request};
 use crate::wire::{PULL_MESSAGE, Wire, number, request};
 
 const FOUND: i32 = 0;
+/// Requests outstanding at most.
+const BATCH: usize = 256;
 const ILLEGAL_OPERATION: i32 = 604;
 
 /// Reads the queues on from where the last audit ended.
@@ -56,14 +60,15 @@ impl Audit {
         let mut wire = Wire::connect(address)?;
         for decision in [Decision::Commit, Decision::Rollback] {
             let decided = |half: &Half| matches!(half.acked, Some((acked, _)) if acked == decision);
-            for (key, handle) in ledger.halfs(sample, decided) {
-                let same = wire.call(end_request(&key, &handle, decision))?;
-                assert_eq!(same.code, 0, "{key}: {decision:?} again: {same:?}");
-                let opposite = wire.call(end_request(&key, &handle, decision.opposite()))?;
-                assert_eq!(
-                    opposite.code, ILLEGAL_OPERATION,
-                    "{key}: the opposite of {decision:?}: {opposite:?}"
-                );
+            for halfs in ledger.halfs(sample, decided).chunks(BATCH) {
+                for (key, same) in end_all(&mut wire, halfs, decision)? {
+                    assert_eq!(same.code, 0, "{key}: {decision:?} again: {same:?}");
+                }
+                let opposite = decision.opposite();
+                for (key, refused) in end_all(&mut wire, halfs, opposite)? {
+                    let code = refused.code;
+                    assert_eq!(code, ILLEGAL_OPERATION, "{key}: {opposite:?}: {refused:?}");
+                }
             }
         }
         Ok(())
@@ -71,33 +76,46 @@ impl Audit {
 
     /// Acknowledged halfs that nobody decided are still there to be decided, and a decision whose reply was lost
     /// can be repeated.
-    pub(crate) fn settle(
-        address: SocketAddr,
-        ledger: &mut Ledger,
-        count: usize,
-    ) -> io::Result<usize> {
+    pub(crate) fn settle(address: SocketAddr, ledger: &mut Ledger, count: usize) -> io::Result<()> {
         let mut wire = Wire::connect(address)?;
-        let mut settled = 0;
         for sent in [None, Some(Decision::Commit), Some(Decision::Rollback)] {
-            for (key, handle) in
-                ledger.halfs(count, |half| half.acked.is_none() && half.sent == sent)
-            {
-                let decision = sent.unwrap_or(Decision::Commit);
-                ledger.end_sent(&key, decision);
-                let reply = wire.call(end_request(&key, &handle, decision))?;
-                assert_eq!(
-                    reply.code, 0,
-                    "{key}: an acknowledged half cannot be decided: {reply:?}"
-                );
-                ledger.end_acked(&key, decision);
-                settled += 1;
+            let decision = sent.unwrap_or(Decision::Commit);
+            let open = ledger.halfs(count, |half| half.acked.is_none() && half.sent == sent);
+            for halfs in open.chunks(BATCH) {
+                for (key, _) in halfs {
+                    ledger.end_sent(key, decision);
+                }
+                for (key, reply) in end_all(&mut wire, halfs, decision)? {
+                    assert_eq!(
+                        reply.code, 0,
+                        "{key}: an acknowledged half is gone: {reply:?}"
+                    );
+                    ledger.end_acked(key, decision);
+                }
             }
         }
-        Ok(settled)
+        Ok(())
     }
 }
 
-fn pull(queue: i32, offset: i64) -> escrow_protocol::frame::Frame {
+/// Ends all of them with one write and gives each key with its reply.
+fn end_all<'a>(
+    wire: &mut Wire,
+    halfs: &'a [(String, Handle)],
+    decision: Decision,
+) -> io::Result<Vec<(&'a str, Frame)>> {
+    let requests = halfs
+        .iter()
+        .map(|(key, handle)| end_request(key, handle, decision));
+    let replies = wire.call_all(requests.collect())?;
+    Ok(halfs
+        .iter()
+        .map(|(key, _)| key.as_str())
+        .zip(replies)
+        .collect())
+}
+
+fn pull(queue: i32, offset: i64) -> Frame {
     let fields = [
         ("consumerGroup", format!("{GROUP}-audit")),
         ("topic", TOPIC.to_owned()),
