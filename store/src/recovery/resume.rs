@@ -1,0 +1,123 @@
+//! Opening the log for appending where replay ended.
+
+use std::sync::Arc;
+
+use super::Recovered;
+use super::replay::Replay;
+use super::restore::raise_minimums;
+use crate::commit_log::{CommitLog, Head, Resume};
+use crate::disk::Disk;
+use crate::half_queue::LOG_DAMAGED;
+use crate::record::{CutBody, Kind};
+use crate::segment::{LOG_FOLDER, SEGMENT_HEADER_BYTES, Segment, SegmentHeader};
+use crate::{Error, HalfSeq, HalfState};
+
+impl Replay<'_> {
+    /// Opens the log for appending where replay ended.
+    pub(super) fn open_log(
+        mut self,
+        segments: &[Segment],
+        now_ms: i64,
+    ) -> Result<Recovered, Error> {
+        if self.report.checkpoint.is_none() && self.state.shared.log.start() > 0 {
+            raise_minimums(&self.state.shared, i64::MAX)?;
+        }
+        let unexplained = self.unexplained();
+        for seq in &unexplained {
+            self.state.shared.halfs.write().flag(*seq, LOG_DAMAGED);
+        }
+        self.report.parked.clone_from(&unexplained);
+        self.sync_all(segments)?;
+        let view = self.state.shared.log.clone();
+        let segment = match view.segment_of(self.at) {
+            Some(segment) => segment,
+            None => self.next_segment(now_ms)?,
+        };
+        let first = segment.start + SEGMENT_HEADER_BYTES;
+        let resume = Resume {
+            end: self.at.max(first),
+            ..self.last
+        };
+        let mut log = CommitLog::resume(self.disk.clone(), view, self.settings, segment, resume)?;
+        if let Some(cut) = &self.report.cut {
+            let body = CutBody {
+                bytes: cut.bytes,
+                records: cut.records,
+            };
+            log.append(Head::of(Kind::Cut), now_ms, CutBody::LEN, |_, out| {
+                body.put(out)
+            })?;
+        }
+        Ok(Recovered {
+            log,
+            state: self.state,
+            checkpointing: self.checkpointing,
+            unexplained,
+            report: self.report,
+        })
+    }
+
+    /// The process may have died between a roll's PAD and the next segment.
+    fn next_segment(&self, now_ms: i64) -> Result<Segment, Error> {
+        let header = SegmentHeader {
+            start: self.at,
+            bytes: self.settings.segment_bytes,
+            created: now_ms,
+        };
+        let segment = Segment::create(&**self.disk, header, None)?;
+        segment
+            .file
+            .sync()
+            .map_err(Error::disk("sync", &segment.name))?;
+        self.disk
+            .sync_folder(LOG_FOLDER)
+            .map_err(Error::disk("sync", LOG_FOLDER))?;
+        self.state.shared.log.add_segment(segment.clone());
+        Ok(segment)
+    }
+
+    /// Heals headers, and makes everything durable that replay has read: it will be acknowledged and shown.
+    fn sync_all(&self, segments: &[Segment]) -> Result<(), Error> {
+        let kept = self.state.shared.log.segments();
+        for segment in segments
+            .iter()
+            .filter(|segment| kept.iter().any(|(start, _)| *start == segment.start))
+        {
+            if !segment.header_is_good {
+                let header = SegmentHeader {
+                    start: segment.start,
+                    bytes: segment.bytes,
+                    created: 0,
+                };
+                let healed = segment.file.write_at(&header.encode(), 0);
+                healed.map_err(Error::disk("write", &segment.name))?;
+            }
+            if segment.end() > self.checkpointing.end {
+                segment
+                    .file
+                    .sync()
+                    .map_err(Error::disk("sync", &segment.name))?;
+            }
+        }
+        disk_sync(self.disk)
+    }
+
+    /// Halfs that were undecided before a hole, and of which nothing behind it says that they still were.
+    fn unexplained(&self) -> Vec<HalfSeq> {
+        let Some(hole_end) = self.holes.iter().map(|(_, end)| *end).max() else {
+            return Vec::new();
+        };
+        let halfs = self.state.shared.halfs.read();
+        let undecided = halfs.undecided(HalfSeq(0)).filter(|(_, entry)| {
+            entry.state == HalfState::Pending
+                && entry.handle.0 < hole_end
+                && entry.last_op.0 < hole_end
+        });
+        undecided.map(|(seq, _)| seq).collect()
+    }
+}
+
+fn disk_sync(disk: &Arc<dyn Disk>) -> Result<(), Error> {
+    disk.sync_folder(LOG_FOLDER)
+        .map_err(Error::disk("sync", LOG_FOLDER))
+}
