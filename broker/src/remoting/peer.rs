@@ -137,6 +137,8 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn open(&self, address: SocketAddr) -> Arc<Peer> {
+        // An IPv4 client of a socket for both is an IPv4 client: its address goes into records.
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let connection = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed) + 1);
         let peer = Arc::new(Peer::new(connection, address));
         self.open.lock().insert(connection, Arc::clone(&peer));
@@ -155,5 +157,31 @@ impl Connections {
 
     pub(crate) fn count(&self) -> usize {
         self.open.lock().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_client_is_one_whatever_socket_it_came_by() {
+        let connections = Connections::default();
+        let mapped = "[::ffff:10.0.0.7]:4711".parse().expect("an address");
+        let peer = connections.open(mapped);
+        assert_eq!(&*peer.address_text, "10.0.0.7:4711");
+        assert!(connections.get(peer.connection).is_some());
+        connections.close(peer.connection);
+        assert!(peer.outbox.is_closed() && connections.count() == 0);
+    }
+
+    #[tokio::test]
+    async fn too_much_work_keeps_the_connection_from_being_read() {
+        use futures_util::FutureExt;
+        let work = Work::default();
+        (0..WORK_MAX).for_each(|_| work.begin());
+        assert!(work.room().now_or_never().is_none());
+        work.end();
+        assert!(work.room().now_or_never().is_some());
     }
 }
