@@ -203,7 +203,7 @@ impl CheckpointJob {
             self.remove_unused(&runs)?;
         }
         if self.wants_rebuild {
-            self.remove_content()?;
+            remove(&*self.disk)?;
         }
         Ok((runs, next_run))
     }
@@ -226,20 +226,6 @@ impl CheckpointJob {
         self.disk
             .rename(NEW_NAME, name)
             .map_err(Error::disk("rename", NEW_NAME))?;
-        self.disk
-            .sync_folder(CHECKPOINT_FOLDER)
-            .map_err(Error::disk("sync", CHECKPOINT_FOLDER))
-    }
-
-    fn remove_content(&self) -> Result<(), Error> {
-        for name in NAMES
-            .into_iter()
-            .filter(|name| self.disk.open(name).is_ok())
-        {
-            self.disk
-                .remove(name)
-                .map_err(Error::disk("remove", name))?;
-        }
         self.disk
             .sync_folder(CHECKPOINT_FOLDER)
             .map_err(Error::disk("sync", CHECKPOINT_FOLDER))
@@ -336,6 +322,15 @@ pub(crate) fn finish(
     checkpointing.generation += 1;
     checkpointing.end = done.end;
     Ok(())
+}
+
+/// Takes both copies away: the next open rebuilds everything from the log.
+pub(crate) fn remove(disk: &dyn Disk) -> Result<(), Error> {
+    for name in NAMES.into_iter().filter(|name| disk.open(name).is_ok()) {
+        disk.remove(name).map_err(Error::disk("remove", name))?;
+    }
+    disk.sync_folder(CHECKPOINT_FOLDER)
+        .map_err(Error::disk("sync", CHECKPOINT_FOLDER))
 }
 
 /// The newest copy that is intact.

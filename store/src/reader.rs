@@ -1,5 +1,6 @@
 //! What request tasks read: only what is visible, and never an undecided or rolled-back half.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -338,16 +339,17 @@ impl Reader {
     /// The disk failed.
     pub fn parked_by_key(&self, key: &str, max: usize) -> Result<Vec<(HalfSeq, Bytes)>, Error> {
         let hash = key_hash(key);
-        let rows: Vec<(HalfSeq, Row)> = {
-            let halfs = self.shared.halfs.read();
-            let parked = halfs.undecided_rows(HalfSeq(0));
-            parked
-                .filter(|(_, row)| {
-                    row.entry.state == HalfState::Parked && row.entry.unique_hash == hash
-                })
-                .take(max)
-                .collect()
-        };
+        let mut rows: Vec<(HalfSeq, Row)> = Vec::new();
+        self.shared.each_undecided(|seq, row| {
+            if row.entry.state == HalfState::Parked && row.entry.unique_hash == hash {
+                rows.push((seq, row));
+            }
+            if rows.len() < max {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
         let mut found = Vec::new();
         for (seq, row) in rows {
             match self.image_of(&row) {
@@ -450,14 +452,18 @@ impl Shared {
             (halfs.first_kept(), halfs.next().0)
         };
         // Undecided ones outlive the files' beginning.
-        let carried = {
-            let halfs = self.halfs.read();
-            halfs
-                .undecided(HalfSeq(0))
-                .take_while(|(seq, _)| seq.0 < first)
-                .find(|(_, e)| e.handle == handle)
-                .map(|f| f.0)
-        };
+        let mut carried = None;
+        self.each_undecided(|seq, row| {
+            if row.entry.handle == handle {
+                carried = Some(seq);
+            }
+            // Handles grow with the sequence.
+            if seq.0 < first && row.entry.handle < handle {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
         if carried.is_some() {
             return Ok(carried);
         }

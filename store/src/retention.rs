@@ -1,6 +1,8 @@
 //! Retention: segments leave from the head of the log, never before what still matters in them was carried forward.
 
-use crate::half_queue::Row;
+use std::ops::ControlFlow;
+
+use crate::half_queue::UNREADABLE;
 use crate::ids::wide;
 use crate::log_view::LogView;
 use crate::record::MetaBody;
@@ -82,42 +84,42 @@ impl Store {
         leaving: Leaving,
         report: &mut RetentionReport,
     ) -> Result<bool, Error> {
-        for (seq, row) in self.undecided_in(leaving) {
-            if report.relocated_bytes >= self.settings.relocate_step_bytes {
-                return Ok(false);
-            }
-            debug_assert!(
-                row.place < leaving.end,
-                "the half is in the leaving segment"
-            );
+        let (halfs, is_all) = self.undecided_in(leaving);
+        for seq in halfs {
             match self.relocate(now_ms, seq) {
                 Ok(bytes) => {
                     report.relocated += 1;
                     report.relocated_bytes += bytes;
                 }
-                Err(Error::Damaged { .. } | Error::NotFound { .. }) => report.unreadable += 1,
+                Err(Error::Damaged { .. } | Error::NotFound { .. }) => {
+                    self.shared().halfs.write().flag(seq, UNREADABLE);
+                    report.unreadable += 1;
+                }
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        Ok(is_all)
     }
 
-    /// Undecided halfs with their bytes in the segment, about as many as one step carries.
-    fn undecided_in(&self, leaving: Leaving) -> Vec<(HalfSeq, Row)> {
-        let halfs = self.shared().halfs.read();
-        let mut bytes = 0;
-        let limit = self.settings.relocate_step_bytes;
-        // Handles grow with the sequence: behind the first one beyond the segment there are no more.
-        let candidates = halfs
-            .undecided_rows(HalfSeq(0))
-            .take_while(|(_, row)| row.entry.handle.0 < leaving.end);
-        let here = candidates.filter(|(_, row)| row.place < leaving.end);
-        let some = here.take_while(|(_, row)| {
-            let fits = bytes <= limit;
-            bytes += u64::from(row.entry.size);
-            fits
+    /// Undecided halfs with their bytes in the segment, about as many as one step carries; and whether these are all.
+    fn undecided_in(&self, leaving: Leaving) -> (Vec<HalfSeq>, bool) {
+        let (mut found, mut bytes, mut is_all) = (Vec::new(), 0, true);
+        self.shared().each_undecided(|seq, row| {
+            // Handles grow with the sequence: behind the first one beyond the segment there are no more.
+            if row.entry.handle.0 >= leaving.end {
+                return ControlFlow::Break(());
+            }
+            if row.place < leaving.end && !row.entry.is_unreadable() {
+                is_all = bytes < self.settings.relocate_step_bytes;
+                if !is_all {
+                    return ControlFlow::Break(());
+                }
+                bytes += u64::from(row.entry.size);
+                found.push(seq);
+            }
+            ControlFlow::Continue(())
         });
-        some.collect()
+        (found, is_all)
     }
 
     /// Carries forward what only this segment says: metadata, and how far sequences had come whose last record is in it.

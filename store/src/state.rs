@@ -2,6 +2,7 @@
 //! the state that the writer had.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +11,7 @@ use parking_lot::RwLock;
 
 use crate::consume_queue::{QueueEntry, QueueFiles};
 use crate::half_queue::{
-    HAS_WORDS, HalfEntry, HalfFiles, HalfQueue, HalfState, NO_IMMUNITY, UNREADABLE, Where,
+    HAS_WORDS, HalfEntry, HalfFiles, HalfQueue, HalfState, NO_IMMUNITY, Row, UNREADABLE, Where,
 };
 use crate::hash::index_hash;
 use crate::key_index::{Item, KeyIndex, RunFiles};
@@ -41,6 +42,26 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Visits undecided halfs in order until `visit` breaks; lets the writer in now and then, however many there are.
+    pub(crate) fn each_undecided(&self, mut visit: impl FnMut(HalfSeq, Row) -> ControlFlow<()>) {
+        const AT_A_TIME: usize = 4096;
+        let mut from = HalfSeq(0);
+        loop {
+            let halfs = self.halfs.read();
+            let mut seen = 0;
+            for (seq, row) in halfs.undecided_rows(from).take(AT_A_TIME) {
+                if visit(seq, row).is_break() {
+                    return;
+                }
+                from = HalfSeq(seq.0 + 1);
+                seen += 1;
+            }
+            if seen < AT_A_TIME {
+                return;
+            }
+        }
+    }
+
     /// Remembers that a derived file is damaged, which costs nothing that the log does not have.
     pub(crate) fn noting_damage<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         if matches!(result, Err(Error::Damaged { .. })) {
@@ -50,7 +71,7 @@ impl Shared {
     }
 
     /// What is known of a half, from memory or its file.
-    pub(crate) fn half_row(&self, seq: HalfSeq) -> Result<Option<crate::half_queue::Row>, Error> {
+    pub(crate) fn half_row(&self, seq: HalfSeq) -> Result<Option<Row>, Error> {
         let place = self.halfs.read().locate(seq);
         match place {
             Where::Memory(row) => Ok(Some(row)),
@@ -350,17 +371,16 @@ impl State {
     }
 
     pub(crate) fn apply_op(&mut self, seq: HalfSeq, kind: Kind, source: Source, at: u64) {
-        let recalled = match self.shared.halfs.read().locate(seq) {
-            Where::File => true,
-            Where::Memory(_) | Where::Nowhere => false,
-        };
-        if recalled && let Ok(Some(row)) = self.shared.half_files.row(seq) {
-            self.shared.halfs.write().recall(seq, row);
+        let mut halfs = self.shared.halfs.write();
+        if halfs.get(seq).is_none() && halfs.locate(seq) == Where::File {
+            drop(halfs);
+            let row = self.shared.noting_damage(self.shared.half_files.row(seq));
+            halfs = self.shared.halfs.write();
+            if let Ok(Some(row)) = row {
+                halfs.recall(seq, row);
+            }
         }
-        self.shared
-            .halfs
-            .write()
-            .apply_op(seq, kind, source, PhysicalOffset(at));
+        halfs.apply_op(seq, kind, source, PhysicalOffset(at));
     }
 
     pub(crate) fn apply_meta(&mut self, meta: MetaBody<'_>, is_delete: bool, at: u64) {

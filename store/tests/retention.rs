@@ -292,3 +292,33 @@ fn a_full_disk_cleans_then_refuses_messages_then_everything() {
     assert_eq!(store.free_space().unwrap(), SpaceState::Ok);
     apply(&mut store, half.seq, OpKind::Rollback);
 }
+
+#[test]
+fn a_step_carries_a_bounded_amount_and_nothing_is_left_behind() {
+    let disk = MemoryDisk::new();
+    let settings = Settings {
+        relocate_step_bytes: 2000,
+        ..settings()
+    };
+    let (mut store, _) = open_with(&disk, settings);
+    let halfs: Vec<_> = (0..12)
+        .map(|n| half(&mut store, "T", 0, &format!("U{n}"), &[7; 400]))
+        .collect();
+    roll(&mut store, NOW);
+    let now = NOW + 2 * HOUR;
+    let mut steps = 0;
+    loop {
+        let report = store.retention_step(now).unwrap();
+        assert!(report.relocated_bytes < 3000, "{report:?}");
+        steps += 1;
+        if report.removed.is_some() {
+            break;
+        }
+        assert!(report.is_unfinished);
+    }
+    assert_eq!(steps, 3);
+    for half in halfs {
+        let image = store.reader().half_image(half.seq).unwrap();
+        assert_eq!(message::decode(&image).unwrap().body, [7; 400]);
+    }
+}

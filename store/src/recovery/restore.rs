@@ -62,6 +62,8 @@ pub(super) fn load_checkpoint(
                     Checkpointing::resume(position.end, generation, next_run, now_ms);
                 return Ok((state, checkpointing, position));
             }
+            // A disk that fails now may not fail the next time: no reason to throw anything away.
+            Err(error) if is_trouble(&error) => return Err(error),
             Err(error) => report.rebuilt = Some(error.to_string()),
         }
     } else if !disk
@@ -72,6 +74,8 @@ pub(super) fn load_checkpoint(
         report.rebuilt = Some("no checkpoint is intact".to_owned());
     }
     let state = empty_state(disk, settings, segments);
+    // First the checkpoint, then what it speaks of: a crash in between must not leave one that is half true.
+    checkpoint::remove(&**disk)?;
     state.shared.half_files.clear()?;
     state.shared.queue_files.remove_unused(|_| None)?;
     state.shared.run_files.remove_unused(&[])?;
@@ -152,6 +156,13 @@ fn restore(state: &mut State, content: Content, log_start: u64) -> Result<(), Er
     match left.iter().map(|(_, used)| used.referred).max() {
         Some(newest) => raise_minimums(&shared, newest),
         None => Ok(()),
+    }
+}
+
+fn is_trouble(error: &Error) -> bool {
+    match error {
+        Error::Disk { source, .. } => source.kind() != std::io::ErrorKind::NotFound,
+        _ => false,
     }
 }
 
