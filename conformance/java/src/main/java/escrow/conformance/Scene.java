@@ -92,7 +92,7 @@ final class Scene implements AutoCloseable {
 
     DefaultMQProducer start(DefaultMQProducer producer) throws Exception {
         configure(producer);
-        producer.setSendMsgTimeout(10_000);
+        producer.setSendMsgTimeout(20_000);
         producer.start();
         closers.push(producer::shutdown);
         return producer;
