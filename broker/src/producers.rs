@@ -139,7 +139,7 @@ mod tests {
             address: ([127, 0, 0, 1], 9).into(),
             client_id: client_id.to_owned(),
             language: 0,
-            version: 479,
+            version: 513,
         }
     }
 

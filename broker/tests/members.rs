@@ -59,7 +59,7 @@ async fn members_are_listed_and_told_of_each_other() {
     let answer = one.call(heartbeat("one", &["t"])).await;
     assert_eq!(answer.code, 0);
     assert_eq!(
-        answer.version, 479,
+        answer.version, 513,
         "clients remember it as this broker's version"
     );
     assert_eq!(answer.ext.get("IS_SUPPORT_HEART_BEAT_V2"), Some("true"));

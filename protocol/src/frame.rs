@@ -146,7 +146,7 @@ impl Frame {
         Frame {
             code,
             language: language::RUST,
-            version: version::V5_3_3,
+            version: version::V5_5_0,
             opaque: 0,
             flag: 0,
             remark: None,

@@ -5,4 +5,4 @@ pub const V3_4_9: i32 = 121;
 /// From here on Java clients read a route in standard JSON.
 pub const V4_9_4: i32 = 401;
 /// The release whose behaviour this product mirrors, and the version it sends.
-pub const V5_3_3: i32 = 479;
+pub const V5_5_0: i32 = 513;

@@ -6,7 +6,7 @@ fn client(connection: u64, client_id: &str) -> Client {
         address: ([127, 0, 0, 1], 9).into(),
         client_id: client_id.to_owned(),
         language: 0,
-        version: 479,
+        version: 513,
     }
 }
 

@@ -77,7 +77,7 @@ impl SendTemplate {
             r#"","j":"0","k":"false","m":"false","n":"{broker_name}"}},"flag":0,"language":"JAVA","opaque":"#
         ));
         push(&"0".repeat(OPAQUE_LEN));
-        let header_end = push(r#","serializeTypeCurrentRPC":"JSON","version":479}"#);
+        let header_end = push(r#","serializeTypeCurrentRPC":"JSON","version":513}"#);
         bytes.extend_from_slice(body);
         put_lengths(&mut bytes, 0, header_end - PREFIX);
         Self {
@@ -154,7 +154,7 @@ impl EndTemplate {
         out.extend_from_slice(&counter);
         out.extend_from_slice(&self.before_opaque);
         out.extend_from_slice(&opaque);
-        out.extend_from_slice(br#","serializeTypeCurrentRPC":"JSON","version":479}"#);
+        out.extend_from_slice(br#","serializeTypeCurrentRPC":"JSON","version":513}"#);
         let header_len = out.len() - start - PREFIX;
         put_lengths(out, start, header_len);
     }
@@ -413,7 +413,7 @@ mod tests {
     #[test]
     fn a_reply_is_read_alike_by_the_quick_and_the_thorough_way() {
         let compact = framed(
-            r#"{"code":0,"extFields":{"queueId":"1","msgId":"7F00000100002A9F0000000000001234","queueOffset":"56"},"flag":1,"language":"JAVA","opaque":1000000009,"serializeTypeCurrentRPC":"JSON","version":479}"#,
+            r#"{"code":0,"extFields":{"queueId":"1","msgId":"7F00000100002A9F0000000000001234","queueOffset":"56"},"flag":1,"language":"JAVA","opaque":1000000009,"serializeTypeCurrentRPC":"JSON","version":513}"#,
         );
         let spaced = framed(
             r#"{"code": 0, "flag": 1, "opaque": 1000000009, "extFields": {"queueOffset": "56", "msgId": "7F00000100002A9F0000000000001234"}}"#,

@@ -1,7 +1,7 @@
 //! The JSON header.
 //!
 //! ```json
-//! {"code":0,"extFields":{"k":"v"},"flag":1,"language":"JAVA","opaque":7,"remark":"…","serializeTypeCurrentRPC":"JSON","version":479}
+//! {"code":0,"extFields":{"k":"v"},"flag":1,"language":"JAVA","opaque":7,"remark":"…","serializeTypeCurrentRPC":"JSON","version":513}
 //! ```
 //!
 //! This runs for every request, so it is a scanner over the text that writes field values straight into

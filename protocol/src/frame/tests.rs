@@ -47,7 +47,7 @@ fn full_frame(serialization: Serialization) -> Frame {
 
 #[test]
 fn a_binary_response_has_the_known_bytes() {
-    let mut golden = hex("00000019 01000015 0000 00 01df 00000007 00000001 00000000 00000000");
+    let mut golden = hex("00000019 01000015 0000 00 0201 00000007 00000001 00000000 00000000");
     let mut frame = Frame::request(0);
     (frame.language, frame.opaque, frame.flag) = (language::JAVA, 7, 1);
     frame.serialization = Serialization::RocketMq;
@@ -62,7 +62,7 @@ fn binary_fields_have_the_known_bytes() {
     frame.serialization = Serialization::RocketMq;
     frame.ext.insert("b", "T");
     let golden =
-        "00000022 0100001e 0136 0c 01df 00000000 00000000 00000001 72 00000008 0001 62 00000001 54";
+        "00000022 0100001e 0136 0c 0201 00000000 00000000 00000001 72 00000008 0001 62 00000001 54";
     assert_eq!(encoded(&frame), hex(golden));
 }
 
@@ -71,12 +71,12 @@ fn a_json_response_has_the_known_bytes() {
     let mut request = Frame::request(10);
     request.opaque = 7;
     let mut response = Frame::response_to(&request, 0);
-    let header = r#"{"code":0,"flag":1,"language":"JAVA","opaque":7,"serializeTypeCurrentRPC":"JSON","version":479}"#;
+    let header = r#"{"code":0,"flag":1,"language":"JAVA","opaque":7,"serializeTypeCurrentRPC":"JSON","version":513}"#;
     assert_eq!(encoded(&response), with_words(0, header.as_bytes(), b""));
     response.ext.insert("i", "a\u{1}\"\\\u{2}ä");
     let header = concat!(
         r#"{"code":0,"extFields":{"i":"a\u0001\"\\\u0002ä"},"flag":1,"language":"JAVA","opaque":7,"#,
-        r#""serializeTypeCurrentRPC":"JSON","version":479}"#
+        r#""serializeTypeCurrentRPC":"JSON","version":513}"#
     );
     assert_eq!(encoded(&response), with_words(0, header.as_bytes(), b""));
 }
@@ -288,7 +288,7 @@ fn an_absurd_number_of_fields_is_refused() {
 
 #[test]
 fn lying_lengths_in_a_binary_header_are_refused() {
-    let head = "0136 0c 01df 00000000 00000000";
+    let head = "0136 0c 0201 00000000 00000000";
     let decode =
         |rest: &str| Frame::decode(&mut with_words(1, &hex(&format!("{head} {rest}")), b""));
     let negative = |what| Err(FrameError::NegativeLength(what));
