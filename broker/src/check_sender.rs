@@ -60,6 +60,8 @@ fn frame(shared: &Shared, check: &CheckRequest) -> Result<Frame, CheckError> {
     let image = shared.reader.half_image(check.seq)?;
     let half = message::decode(&image)?;
     let mut text = half.properties.to_owned();
+    properties::set(&mut text, name::REAL_TOPIC, half.topic);
+    properties::set(&mut text, name::REAL_QID, &half.queue_id.to_string());
     properties::set(
         &mut text,
         name::TRANSACTION_CHECK_TIMES,

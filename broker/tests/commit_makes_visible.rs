@@ -51,8 +51,6 @@ fn check_delivered(view: &MessageView<'_>, handle: i64) {
         ("PGROUP", "pg"),
         ("UNIQ_KEY", "K1"),
         ("__transactionId__", "K1"),
-        ("REAL_TOPIC", "orders"),
-        ("REAL_QID", "0"),
         ("MSG_REGION", "DefaultRegion"),
         ("TRACE_ON", "true"),
         ("CLUSTER", "DefaultCluster"),

@@ -236,27 +236,20 @@ impl<'a> Wishes<'a> {
     }
 }
 
-/// The property string as Apache delivers it with a committed message; it is written once, here.
+/// The property string as Apache delivers it with a committed message; it is written once, here. Checks
+/// also name the real topic and queue, a delivered message does not.
 fn stored_properties(message: &Message<'_>, wishes: &Wishes<'_>) -> String {
-    let queue_id = message.queue_id.to_string();
-    let ours = [
-        (name::TRANSACTION_ID, wishes.unique),
-        (name::REAL_TOPIC, message.topic),
-        (name::REAL_QID, &queue_id),
-    ];
-    let more: usize = ours
-        .iter()
-        .map(|(name, value)| name.len() + value.len() + 2)
-        .sum();
+    let more = name::TRANSACTION_ID.len() + wishes.unique.len() + 2;
     let mut text = String::with_capacity(message.properties.len() + more + 1);
     text.push_str(message.properties);
     if wishes.has_ours {
         properties::set(&mut text, name::PGROUP, wishes.group);
-        ours.iter()
-            .for_each(|(name, _)| properties::remove(&mut text, name));
+        for own in [name::TRANSACTION_ID, name::REAL_TOPIC, name::REAL_QID] {
+            properties::remove(&mut text, own);
+        }
     }
-    for (name, value) in ours.iter().filter(|(_, value)| !value.is_empty()) {
-        properties::append(&mut text, name, value);
+    if !wishes.unique.is_empty() {
+        properties::append(&mut text, name::TRANSACTION_ID, wishes.unique);
     }
     text
 }
