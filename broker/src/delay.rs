@@ -56,8 +56,6 @@ fn due_message(record: &[u8]) -> Option<NewMessage> {
         .get(name::UNIQ_KEY)
         .unwrap_or_default()
         .to_owned();
-    let mut text = waited.properties.to_owned();
-    properties::remove(&mut text, name::DELAY);
     Some(NewMessage {
         topic,
         queue_id,
@@ -67,7 +65,8 @@ fn due_message(record: &[u8]) -> Option<NewMessage> {
         born_host: waited.born_host,
         store_host: waited.store_host,
         reconsume_times: waited.reconsume_times,
-        properties: text,
+        // With its DELAY, as a stock broker delivers it.
+        properties: waited.properties.to_owned(),
         body: bytes::Bytes::copy_from_slice(waited.body),
         unique_key,
     })
@@ -269,7 +268,7 @@ mod tests {
             (7, 2, &b"order 1"[..])
         );
         let properties = Properties(&due.properties);
-        assert_eq!(properties.get(name::DELAY), None);
+        assert_eq!(properties.get(name::DELAY), Some("5"));
         assert_eq!(properties.get(name::UNIQ_KEY), Some("K"));
         assert_eq!(properties.get(name::REAL_TOPIC), Some("orders"));
     }

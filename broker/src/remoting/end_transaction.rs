@@ -5,7 +5,6 @@ use std::sync::Arc;
 use escrow_protocol::code::response;
 use escrow_protocol::frame::Frame;
 use escrow_protocol::header;
-use escrow_protocol::transaction::Resolution;
 
 use super::answer::{Refusal, ReplyTo, RequestHead};
 use super::dispatch::Batch;
@@ -35,12 +34,15 @@ pub(crate) fn prepare(peer: &Arc<Peer>, request: Frame, batch: &mut Batch) {
 fn decode(request: &Frame) -> Result<EndTransaction, Refusal> {
     let header = header::EndTransaction::decode(&request.ext)
         .map_err(|error| Refusal::new(response::SYSTEM_ERROR, error.to_string()))?;
+    let resolution = header.resolution().ok_or_else(|| {
+        let remark = "commitOrRollback is none of 0 (unknown), 8 (commit) and 12 (rollback)";
+        Refusal::new(response::SYSTEM_ERROR, remark)
+    })?;
     Ok(EndTransaction {
         group: header.producer_group.to_owned(),
         commit_log_offset: header.commit_log_offset,
         half_offset: header.half_queue_offset,
-        // A stock broker does nothing for a value that it does not know.
-        resolution: header.resolution().unwrap_or(Resolution::Unknown),
+        resolution,
         from_check: header.from_check,
         message_id: header.message_id.to_owned(),
         transaction_id: header.transaction_id.unwrap_or_default().to_owned(),

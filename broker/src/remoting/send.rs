@@ -39,7 +39,7 @@ pub(crate) fn prepare(shared: &Arc<Shared>, peer: &Arc<Peer>, request: Frame, ba
     }
 }
 
-/// False if a topic is missing that may be created.
+/// False if a topic or group is missing that may be created.
 fn plan(
     shared: &Shared,
     peer: &Arc<Peer>,
@@ -60,12 +60,12 @@ fn plan(
     Ok(true)
 }
 
-/// The way of a send whose topic does not exist yet; or, of a retry, that of the dead letters.
+/// The way of a send whose topic does not exist yet; or, of a retry, its group or the dead letters.
 async fn create_and_send(shared: Arc<Shared>, peer: Arc<Peer>, request: Frame) {
     let head = RequestHead::of(&request);
     let mut batch = Batch::default();
     let mut planned = Ok(false);
-    for _missing in ["topic", "dead letters"] {
+    for _missing in ["topic", "group", "dead letters"] {
         planned = match create(&shared, &request).await {
             Ok(()) => plan(&shared, &peer, head, &request, &mut batch),
             Err(refusal) => Err(refusal),
@@ -84,12 +84,16 @@ async fn create_and_send(shared: Arc<Shared>, peer: Arc<Peer>, request: Frame) {
     }
 }
 
-/// Makes the topic of a send; if that is there, what is missing is its group's dead letters.
+/// Makes the topic of a send; if that is there, what is missing is its group or its dead letters.
 async fn create(shared: &Arc<Shared>, request: &Frame) -> Result<(), Refusal> {
     let header = decode(request)?;
     match names::retry_group(header.topic) {
         Some(group) if shared.topics.get(header.topic).is_some() => {
-            shared.topic_for_group(&names::dlq_topic(group), 1).await?;
+            if shared.groups.get(group).is_none() {
+                shared.group_for_consumer(group).await?;
+            } else {
+                shared.topic_for_group(&names::dlq_topic(group), 1).await?;
+            }
         }
         _ => {
             let wanted = Wanted {
@@ -126,8 +130,8 @@ fn check_name(topic: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The remaining checks on topic and queue, in the order of the stock broker. `None`: a topic that
-/// may be created is missing.
+/// The remaining checks on topic and queue, in the order of the stock broker. `None`: a topic or group
+/// that may be created is missing.
 fn target(
     shared: &Shared,
     request: &Frame,
@@ -166,8 +170,7 @@ fn retry_target(
     topic: Arc<TopicConfig>,
 ) -> Result<Option<Target>, Refusal> {
     let Some(settings) = shared.groups.get(group) else {
-        let remark = format!("subscription group not exist, {group}");
-        return Err(Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
+        return Ok(None);
     };
     let limit = header
         .reconsume_times_max

@@ -9,7 +9,7 @@ use escrow_protocol::frame::Frame;
 use escrow_protocol::header::ConsumerSendBack;
 use escrow_protocol::message::{self, Message};
 use escrow_protocol::properties::{self, Properties, name};
-use escrow_protocol::sysflag::{self, perm};
+use escrow_protocol::sysflag::perm;
 use escrow_protocol::{names, version};
 use escrow_store::Durability;
 
@@ -47,30 +47,20 @@ async fn send_back(shared: &Arc<Shared>, request: &Frame) -> Result<(), Refusal>
         return Err(not_found(&header));
     };
     let failed = message::decode(&record).map_err(|_| not_found(&header))?;
-    if header
-        .origin_topic
-        .is_some_and(|topic| topic != failed.topic)
-    {
-        let remark = format!(
-            "look message by offset failed to check the topic name {}",
-            header.offset
-        );
-        return Err(Refusal::new(response::SYSTEM_ERROR, remark));
-    }
     let target = Target::of(&group, request.version, &header, failed.reconsume_times);
     let topic = shared.topic_for_group(&target.topic, target.queues).await?;
     if !perm::is_writable(topic.perm) {
         let remark = format!("the topic[{}] sending message is forbidden", topic.name);
         return Err(Refusal::new(response::NO_PERMISSION, remark));
     }
-    let mut again = again(shared, &record, &failed, &header);
+    let mut again = again(shared, &record, &failed);
     again.topic = Arc::clone(&topic.name);
     again.queue_id = shared.any_queue(target.queues);
+    let level = target.level.unwrap_or(0);
+    properties::set(&mut again.properties, name::DELAY, &level.to_string());
     if target.level.is_none() {
         shared.counters.dead_letter(header.group);
-    }
-    if let Some(level) = target.level {
-        properties::set(&mut again.properties, name::DELAY, &level.to_string());
+    } else {
         if let Some(queue) = delay::level_queue(Some(&level.to_string()), shared.delay_levels()) {
             delay::postpone(&mut again, queue, &shared.schedule_topic);
         }
@@ -131,31 +121,23 @@ impl Target {
 }
 
 /// The same message once more; topic and queue are still those of the failed one.
-fn again(
-    shared: &Shared,
-    record: &Bytes,
-    failed: &Message<'_>,
-    header: &ConsumerSendBack<'_>,
-) -> NewMessage {
+fn again(shared: &Shared, record: &Bytes, failed: &Message<'_>) -> NewMessage {
     let known = Properties(failed.properties);
     let mut text = failed.properties.to_owned();
-    properties::remove(&mut text, name::DELAY);
     if known.get(name::RETRY_TOPIC).is_none() {
         properties::append(&mut text, name::RETRY_TOPIC, failed.topic);
     }
     if known.get(name::ORIGIN_MESSAGE_ID).is_none() {
-        let own = failed.offset_message_id();
-        let origin = header
-            .origin_message_id
-            .filter(|id| !id.is_empty())
-            .unwrap_or(&own);
-        properties::append(&mut text, name::ORIGIN_MESSAGE_ID, origin);
+        // The broker's id of the first delivery; a stock broker does not look at the one in the header.
+        let origin = failed.offset_message_id();
+        properties::append(&mut text, name::ORIGIN_MESSAGE_ID, &origin);
     }
     NewMessage {
         topic: Arc::from(failed.topic),
         queue_id: failed.queue_id,
         flag: failed.flag,
-        sys_flag: sysflag::with_transaction(failed.sys_flag, 0),
+        // With the bits of a committed message, if it is one.
+        sys_flag: failed.sys_flag,
         born_timestamp: failed.born_timestamp,
         born_host: failed.born_host,
         store_host: shared.store_host,

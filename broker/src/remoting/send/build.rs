@@ -155,7 +155,7 @@ fn message(
     }
 }
 
-/// The properties that the broker adds to every message.
+/// The properties that the broker adds to every message but those of a batch.
 fn stamp(shared: &Shared, message: &mut NewMessage, text: &str, facts: &Facts<'_>) {
     let cluster = &shared.settings.broker_cluster_name;
     let mut stamped = String::with_capacity(text.len() + cluster.len() + 96);
@@ -170,18 +170,23 @@ fn stamp(shared: &Shared, message: &mut NewMessage, text: &str, facts: &Facts<'_
             properties::remove(&mut stamped, own);
         }
     }
-    message.unique_key = match facts.unique_key {
-        Some(key) => key.to_owned(),
-        None => {
-            let key = shared.unique_keys.next(shared.clock.now().mono_ms);
-            properties::append(&mut stamped, name::UNIQ_KEY, &key);
-            key
-        }
-    };
+    message.unique_key = unique_key(shared, &mut stamped, facts);
     properties::append(&mut stamped, name::MSG_REGION, names::DEFAULT_REGION);
     properties::append(&mut stamped, name::TRACE_ON, "true");
     properties::append(&mut stamped, name::CLUSTER, cluster);
     message.properties = stamped;
+}
+
+/// The key that the client gave, or one that is made for it.
+fn unique_key(shared: &Shared, text: &mut String, facts: &Facts<'_>) -> String {
+    match facts.unique_key {
+        Some(key) => key.to_owned(),
+        None => {
+            let key = shared.unique_keys.next(shared.clock.now().mono_ms);
+            properties::append(text, name::UNIQ_KEY, &key);
+            key
+        }
+    }
 }
 
 fn check_properties(message: &NewMessage) -> Result<(), Refusal> {
@@ -207,7 +212,7 @@ fn plain(
     // The answer names the queue that was asked for, also while the message waits elsewhere.
     let queue_id = message.queue_id;
     if target.dead_letter {
-        properties::remove(&mut message.properties, name::DELAY);
+        properties::set(&mut message.properties, name::DELAY, "0");
     } else if let Some(level) = delay::level_queue(facts.delay, shared.delay_levels()) {
         delay::postpone(&mut message, level, &shared.schedule_topic);
     }
@@ -284,7 +289,8 @@ fn many(
             body: body.slice_ref(entry.body),
             ..template.clone()
         };
-        stamp(shared, &mut message, entry.properties, &facts);
+        message.properties.push_str(entry.properties);
+        message.unique_key = unique_key(shared, &mut message.properties, &facts);
         check_properties(&message)?;
         messages.push(message);
     }
