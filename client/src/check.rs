@@ -109,6 +109,13 @@ impl Checkers {
         self.by_group.write().insert(group.to_owned(), erased);
     }
 
+    /// The groups whose checks are answered here, in order.
+    pub(crate) fn groups(&self) -> Vec<String> {
+        let mut groups: Vec<String> = self.by_group.read().keys().cloned().collect();
+        groups.sort_unstable();
+        groups
+    }
+
     pub(crate) fn remove(&self, group: &str) {
         self.by_group.write().remove(group);
     }

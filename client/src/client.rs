@@ -187,7 +187,9 @@ impl Client {
 
     /// Tells one broker which groups we are in, and waits until it has taken note.
     pub(crate) async fn introduce(&self, connection: &Connection) -> Result<()> {
-        let Some(heartbeat) = self.shared.membership.heartbeat(&self.shared.client_id) else {
+        let shared = &self.shared;
+        let checked = shared.checkers.groups();
+        let Some(heartbeat) = shared.membership.heartbeat(&shared.client_id, &checked) else {
             return Ok(());
         };
         self.call(connection, heartbeat).await?;

@@ -8,6 +8,7 @@ use escrow_protocol::body::{
 };
 use escrow_protocol::code::request;
 use escrow_protocol::frame::Frame;
+use escrow_protocol::header::HEARTBEAT_CHECKS;
 use parking_lot::Mutex;
 
 /// The groups of one client.
@@ -51,8 +52,9 @@ impl Membership {
             .collect()
     }
 
-    /// The HEART_BEAT request; `None` for a client without groups, which has nothing to tell.
-    pub(crate) fn heartbeat(&self, client_id: &str) -> Option<Frame> {
+    /// The HEART_BEAT request; `None` for a client without groups, which has nothing to tell. `checked` are the
+    /// producer groups that it has a checker for: our broker asks such a member first, Apache's does not look.
+    pub(crate) fn heartbeat(&self, client_id: &str, checked: &[String]) -> Option<Frame> {
         let groups = self.groups.lock();
         if groups.producers.is_empty() && groups.consumers.is_empty() {
             return None;
@@ -76,7 +78,11 @@ impl Membership {
         };
         // Such a body always has a JSON form.
         let body = body::encode(&data).ok()?;
-        Some(Frame::request(request::HEART_BEAT).with_body(body))
+        let mut frame = Frame::request(request::HEART_BEAT).with_body(body);
+        if !checked.is_empty() {
+            frame.ext.insert(HEARTBEAT_CHECKS, checked.join(";"));
+        }
+        Some(frame)
     }
 }
 
@@ -87,7 +93,7 @@ mod tests {
     #[test]
     fn a_heartbeat_names_every_group_and_subscription() {
         let membership = Membership::default();
-        assert!(membership.heartbeat("c").is_none());
+        assert!(membership.heartbeat("c", &[]).is_none());
         membership.add_producer("orders");
         let subscription = |topic: &str| SubscriptionData {
             topic: topic.to_owned(),
@@ -95,13 +101,17 @@ mod tests {
         };
         membership.add_consumer("shipping", subscription("A"));
         membership.add_consumer("shipping", subscription("B"));
-        let frame = membership.heartbeat("c").unwrap();
+        let frame = membership.heartbeat("c", &[]).unwrap();
         let data: HeartbeatData = body::decode(&frame.body).unwrap();
         assert_eq!(data.client_id, "c");
+        assert_eq!(frame.ext.get(HEARTBEAT_CHECKS), None);
         assert_eq!(data.producer_data_set.len(), 1);
         assert_eq!(data.consumer_data_set[0].subscription_data_set.len(), 2);
+        let checked = ["orders".to_owned(), "refunds".to_owned()];
+        let frame = membership.heartbeat("c", &checked).unwrap();
+        assert_eq!(frame.ext.get(HEARTBEAT_CHECKS), Some("orders;refunds"));
         membership.remove_producer("orders");
         membership.remove_consumer("shipping");
-        assert!(membership.heartbeat("c").is_none());
+        assert!(membership.heartbeat("c", &[]).is_none());
     }
 }

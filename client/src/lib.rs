@@ -34,4 +34,4 @@ pub use escrow_protocol::body::MessageQueue;
 pub use escrow_protocol::transaction::Resolution;
 pub use message::{Message, ReceivedMessage};
 pub use producer::{Producer, SendReceipt, Stored};
-pub use transaction::{Half, TransactionProducer};
+pub use transaction::{Delivery, Half, TransactionProducer};

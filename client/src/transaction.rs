@@ -37,6 +37,27 @@ impl Half {
     }
 }
 
+/// How far a decision got.
+#[derive(Debug)]
+pub enum Delivery {
+    /// The broker has made it durable: a committed message is on its way to consumers.
+    Resolved,
+    /// It did not get through, or nobody knows; the broker will ask, and the answer to that settles it.
+    Deferred(Error),
+    /// The broker does not know the half any more, or somebody decided it otherwise before (an operator, a policy, a
+    /// checker that does not keep to the rules): a person must look. Apache's broker also answers so when a half
+    /// with an immunity time of its own is decided late, and asks afterwards.
+    Refused(Error),
+}
+
+impl Delivery {
+    /// Whether the broker has made the decision durable.
+    #[must_use]
+    pub fn is_resolved(&self) -> bool {
+        matches!(self, Delivery::Resolved)
+    }
+}
+
 /// Sends half messages for one producer group, and answers the broker's checks for it.
 pub struct TransactionProducer {
     producer: Producer,
@@ -80,14 +101,25 @@ impl TransactionProducer {
     /// The local transaction must not run under this attempt. Also when the broker stored the half but could
     /// not make it safe: it is then rolled back.
     pub async fn send_half(&self, message: &Message) -> Result<Half> {
+        let key = self.fresh_id();
+        self.send_half_as(message, &key).await
+    }
+
+    /// A transaction id that no half has had.
+    pub(crate) fn fresh_id(&self) -> String {
+        self.producer.client().shared.keys.next()
+    }
+
+    /// As [`TransactionProducer::send_half`], under an id from [`TransactionProducer::fresh_id`] that no half was sent
+    /// under yet.
+    pub(crate) async fn send_half_as(&self, message: &Message, id: &str) -> Result<Half> {
         message.validate()?;
         if properties_delay(message) {
             return Err(Error::Message("a half message cannot be delayed"));
         }
-        let key = self.producer.client().shared.keys.next();
-        let mut content = Content::plain(message, &key, self.group());
+        let mut content = Content::plain(message, id, self.group());
         content.sys_flag = sysflag::TRANSACTION_PREPARED;
-        let (receipt, connection) = self.producer.try_once(&content, &key).await?;
+        let (receipt, connection) = self.producer.try_once(&content, id).await?;
         let (_, commit_log_offset) = ids::decode_offset_message_id(&receipt.offset_id)
             .map_err(|error| unreadable(&connection, error))?;
         let half = Half {
@@ -126,6 +158,26 @@ impl TransactionProducer {
         let reply = half.connection.request(frame, within).await?;
         succeeded(&half.connection, reply)?;
         Ok(())
+    }
+
+    /// Sends the decision and says how far it got. A request that surely did not arrive is repeated once, at once; one
+    /// whose reply got lost is not, since Apache's broker delivers a message again for each repetition.
+    pub async fn settle(&self, half: &Half, resolution: Resolution) -> Delivery {
+        let mut outcome = self.end(half, resolution).await;
+        if matches!(outcome, Err(Error::Connect { .. } | Error::Busy { .. })) {
+            outcome = self.end(half, resolution).await;
+        }
+        match outcome {
+            Ok(()) => Delivery::Resolved,
+            // Anything else that a broker answers means "not now": it will ask.
+            Err(
+                refusal @ Error::Refused {
+                    code: response::SYSTEM_ERROR | response::ILLEGAL_OPERATION,
+                    ..
+                },
+            ) => Delivery::Refused(refusal),
+            Err(error) => Delivery::Deferred(error),
+        }
     }
 
     /// Leaves the group: this client is no longer asked.

@@ -16,7 +16,8 @@ mod topic;
 mod transaction;
 
 pub use consumer::{
-    ConsumerSendBack, GetConsumerList, NotifyConsumerIdsChanged, UnregisterClient, heartbeat_extras,
+    ConsumerSendBack, GetConsumerList, HEARTBEAT_CHECKS, NotifyConsumerIdsChanged,
+    UnregisterClient, heartbeat_extras,
 };
 pub use field::{HeaderError, Problem};
 pub use offset::{

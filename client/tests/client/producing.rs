@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::support::{FakeServer, Reaction, name_server, ok, stored};
 use bytes::BytesMut;
 use escrow_client::{
-    Answer, Check, Client, Error, Message, Producer, Resolution, Settings, TransactionProducer,
+    Answer, Check, Client, Delivery, Error, Message, Producer, Resolution, Settings,
+    TransactionProducer,
 };
 use escrow_protocol::body::{self, HeartbeatData};
 use escrow_protocol::code::{request, response};
 use escrow_protocol::frame::Frame;
-use escrow_protocol::header::{CheckTransactionState, EndTransaction, SendRequest};
+use escrow_protocol::header::{
+    CheckTransactionState, EndTransaction, HEARTBEAT_CHECKS, SendRequest,
+};
 use escrow_protocol::message::{self, Message as Record};
 use escrow_protocol::properties::{Properties, name};
 
@@ -183,6 +186,65 @@ async fn joining_makes_the_group_known_before_anything_is_sent() {
     let heartbeat = broker.expect(request::HEART_BEAT).await;
     let data: HeartbeatData = body::decode(&heartbeat.body).unwrap();
     assert_eq!(data.producer_data_set[0].group_name, "orders");
+    assert_eq!(heartbeat.ext.get(HEARTBEAT_CHECKS), Some("orders"));
+}
+
+/// A broker that stores halfs and does with each END_TRANSACTION as it is told.
+async fn deciding_broker(
+    end: impl Fn(&Frame) -> Reaction + Send + Sync + 'static,
+) -> (FakeServer, FakeServer, TransactionProducer) {
+    let broker = FakeServer::start(move |frame| match frame.code {
+        request::SEND_MESSAGE_V2 => Reaction::Reply(stored(frame, 4096, 7)),
+        request::END_TRANSACTION => end(frame),
+        _ => Reaction::Reply(ok(frame)),
+    })
+    .await;
+    let names = name_server(&broker.address).await;
+    let producer = TransactionProducer::new(&client(&names).await, "orders", |_| async {
+        Resolution::Unknown
+    });
+    (broker, names, producer)
+}
+
+#[tokio::test]
+async fn a_decision_whose_reply_is_lost_is_deferred_and_not_repeated() {
+    let (mut broker, _names, producer) = deciding_broker(|_| Reaction::Hangup).await;
+    let half = producer.send_half(&Message::new("T", "x")).await.unwrap();
+    let delivery = producer.settle(&half, Resolution::Commit).await;
+    assert!(
+        matches!(delivery, Delivery::Deferred(Error::Lost { .. })),
+        "{delivery:?}"
+    );
+    let mut ends = 0;
+    while let Ok(frame) = broker.seen.try_recv() {
+        ends += usize::from(frame.code == request::END_TRANSACTION);
+    }
+    assert_eq!(ends, 1);
+}
+
+#[tokio::test]
+async fn a_decision_that_contradicts_an_earlier_one_is_refused() {
+    let (_broker, _names, producer) = deciding_broker(|end| {
+        Reaction::Reply(Frame::response_to(end, response::ILLEGAL_OPERATION))
+    })
+    .await;
+    let half = producer.send_half(&Message::new("T", "x")).await.unwrap();
+    let delivery = producer.settle(&half, Resolution::Commit).await;
+    assert!(matches!(delivery, Delivery::Refused(_)), "{delivery:?}");
+}
+
+#[tokio::test]
+async fn a_decision_that_could_not_be_sent_is_tried_once_more() {
+    let (broker, _names, producer) = deciding_broker(|end| Reaction::Reply(ok(end))).await;
+    let half = producer.send_half(&Message::new("T", "x")).await.unwrap();
+    let address = broker.stop().await;
+    // Which of the two failures is met depends on whether the client has noticed; the retry bears the first kind.
+    let delivery = producer.settle(&half, Resolution::Commit).await;
+    assert!(matches!(delivery, Delivery::Deferred(_)), "{delivery:?}");
+    let _again = FakeServer::start_on(&address, |frame| Reaction::Reply(ok(frame))).await;
+    // Two attempts in a row outlast one failed dial, so the second finds the broker that has come back.
+    let delivery = producer.settle(&half, Resolution::Commit).await;
+    assert!(delivery.is_resolved(), "{delivery:?}");
 }
 
 #[tokio::test]

@@ -55,6 +55,9 @@ header! {
     }
 }
 
+/// Field of a HEART_BEAT request, unknown to Apache: the producer groups, joined by `;`, whose checks this client can answer.
+pub const HEARTBEAT_CHECKS: &str = "escrowChecks";
+
 /// Adds what a HEART_BEAT response says besides success: version 2 heartbeats are understood, and whether
 /// the client must send its subscriptions again.
 pub fn heartbeat_extras(ext: &mut ExtFields, subscriptions_wanted: bool) {

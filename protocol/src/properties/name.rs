@@ -94,3 +94,8 @@ pub const TIMER_ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
 pub const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
 /// Checksum of the properties before it.
 pub const CRC32: &str = "__CRC32#";
+/// Which database holds the half's marker row: `escrow_meta.domain`, a UUID as text. A half that carries it declares the
+/// marker protocol.
+pub const ESCROW_DOMAIN: &str = "ESCROW_DOMAIN";
+/// Which shard of the application's database holds the marker row.
+pub const ESCROW_SHARD: &str = "ESCROW_SHARD";
