@@ -84,29 +84,41 @@ where
 }
 
 type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
-type Erased = Arc<dyn Fn(Check) -> Pending + Send + Sync>;
+type Erased = dyn Fn(Check) -> Pending + Send + Sync;
+
+/// The checker of one group, and room for the checks that it works on: a group whose database is slow must not
+/// keep the others from being answered.
+#[derive(Clone)]
+struct Member {
+    checker: Arc<Erased>,
+    room: Arc<Semaphore>,
+}
 
 /// The checkers of one client, by producer group.
 pub(crate) struct Checkers {
-    by_group: RwLock<HashMap<String, Erased>>,
-    room: Arc<Semaphore>,
+    by_group: RwLock<HashMap<String, Member>>,
+    at_once_max: usize,
 }
 
 impl Checkers {
     pub(crate) fn new(at_once_max: usize) -> Self {
         Self {
             by_group: RwLock::default(),
-            room: Arc::new(Semaphore::new(at_once_max)),
+            at_once_max,
         }
     }
 
     pub(crate) fn insert(&self, group: &str, checker: impl Checker) {
         let checker = Arc::new(checker);
-        let erased: Erased = Arc::new(move |check| {
+        let erased = move |check| -> Pending {
             let checker = Arc::clone(&checker);
             Box::pin(async move { checker.check(check).await })
-        });
-        self.by_group.write().insert(group.to_owned(), erased);
+        };
+        let member = Member {
+            checker: Arc::new(erased),
+            room: Arc::new(Semaphore::new(self.at_once_max)),
+        };
+        self.by_group.write().insert(group.to_owned(), member);
     }
 
     /// The groups whose checks are answered here, in order.
@@ -129,18 +141,18 @@ impl Checkers {
                 return;
             }
         };
-        let Some(checker) = self.by_group.read().get(&asked.group).map(Arc::clone) else {
+        let Some(member) = self.by_group.read().get(&asked.group).cloned() else {
             tracing::debug!(group = %asked.group, "check for a group that is not ours");
             return;
         };
         // The broker asks again, and a queue of questions would only make every answer late.
-        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&member.room).try_acquire_owned() else {
             tracing::debug!(group = %asked.group, "too many checks at once, one dropped");
             return;
         };
         let connection = connection.clone();
         tokio::spawn(async move {
-            let answer = tokio::spawn(checker(asked.check.clone()))
+            let answer = tokio::spawn((member.checker)(asked.check.clone()))
                 .await
                 .unwrap_or_else(|_| Answer::from(Resolution::Unknown).because("checker panicked"));
             let end = asked.answered(&answer);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -34,7 +35,7 @@ pub struct Settings {
     pub heartbeat_interval: Duration,
     /// Pause between two looks at the routes in use. Default 30 s.
     pub route_interval: Duration,
-    /// Checks answered at the same time; more are left for the broker to repeat. Default 64.
+    /// Checks of one group answered at the same time; more are left for the broker to repeat. Default 64.
     pub checks_max: usize,
     /// Limits of each connection.
     pub connection: ConnectionSettings,
@@ -74,6 +75,8 @@ pub(crate) struct Shared {
     pub(crate) membership: Membership,
     pub(crate) checkers: Checkers,
     brokers: Mutex<HashMap<String, Connection>>,
+    /// Our groups are to be known to brokers that we have no topics on.
+    every_broker: AtomicBool,
     housekeeping: Mutex<Option<AbortHandle>>,
 }
 
@@ -103,6 +106,7 @@ impl Client {
             membership: Membership::default(),
             checkers: Checkers::new(settings.checks_max),
             brokers: Mutex::default(),
+            every_broker: AtomicBool::new(false),
             housekeeping: Mutex::default(),
             settings,
         });
@@ -139,6 +143,18 @@ impl Client {
         let connection = Connection::new(address.to_owned(), settings, Arc::new(inbound));
         brokers.insert(address.to_owned(), connection.clone());
         connection
+    }
+
+    /// The brokers that this client has to do with, each with whether it is connected at present.
+    #[must_use]
+    pub fn connections(&self) -> Vec<(String, bool)> {
+        let brokers = self.shared.brokers.lock();
+        let mut states: Vec<(String, bool)> = brokers
+            .iter()
+            .map(|(address, connection)| (address.clone(), connection.is_up()))
+            .collect();
+        states.sort();
+        states
     }
 
     /// Leaves all groups and closes all connections; what was handed over before is written first.
@@ -223,6 +239,13 @@ impl Client {
         }
         .encode(&mut frame.ext);
         frame
+    }
+}
+
+impl Shared {
+    /// From now on each look at the routes also looks for brokers that our groups are not known to.
+    pub(crate) fn meet_every_broker(&self) {
+        self.every_broker.store(true, Ordering::Relaxed);
     }
 }
 
@@ -315,6 +338,11 @@ async fn housekeeping(client: Weak<Shared>) {
             heartbeat_all(&Client { shared }).await;
         } else {
             shared.routes.refresh().await;
+            if shared.every_broker.load(Ordering::Relaxed)
+                && let Err(error) = (Client { shared }).join_all().await
+            {
+                tracing::warn!(%error, "brokers not looked up");
+            }
         }
     }
 }

@@ -186,6 +186,12 @@ impl Connection {
         &self.shared.address
     }
 
+    /// Whether the connection stands at present.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        matches!(*self.shared.state.borrow(), State::Up)
+    }
+
     /// Sends `request` and waits for its reply, whatever its code.
     ///
     /// # Errors

@@ -12,6 +12,7 @@
 //!
 //! It knows nothing of how a broker works inside, and depends on `escrow-protocol` alone.
 
+mod brokers;
 pub mod check;
 mod client;
 pub mod connection;
@@ -26,6 +27,7 @@ mod topics;
 pub mod transaction;
 pub mod unique_key;
 
+pub use brokers::Broker;
 pub use check::{Answer, Check, Checker};
 pub use client::{Client, Settings};
 pub use consumer::{Batch, Consumer, ConsumerSettings, Start};

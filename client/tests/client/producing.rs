@@ -1,7 +1,8 @@
 //! Producers: what goes out, what is tried again and what is not, and how checks are answered.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::support::{FakeServer, Reaction, name_server, ok, stored};
 use bytes::BytesMut;
@@ -9,7 +10,7 @@ use escrow_client::{
     Answer, Check, Client, Delivery, Error, Message, Producer, Resolution, Settings,
     TransactionProducer,
 };
-use escrow_protocol::body::{self, HeartbeatData};
+use escrow_protocol::body::{self, BrokerData, ClusterInfo, HeartbeatData};
 use escrow_protocol::code::{request, response};
 use escrow_protocol::frame::Frame;
 use escrow_protocol::header::{
@@ -382,4 +383,59 @@ async fn a_batch_goes_out_as_one_request() {
         .map(|one| one.unwrap().body.to_vec())
         .collect();
     assert_eq!(bodies, [b"a", b"b", b"c"]);
+}
+
+/// The answer to "which brokers are there": one for each address.
+fn cluster_of(ask: &Frame, addresses: &[String]) -> Frame {
+    let broker = |(index, address): (usize, &String)| {
+        let name = format!("broker-{index}");
+        let data = BrokerData {
+            broker_addrs: [(0, address.clone())].into(),
+            broker_name: name.clone(),
+            ..BrokerData::default()
+        };
+        (name, data)
+    };
+    let info = ClusterInfo {
+        broker_addr_table: addresses.iter().enumerate().map(broker).collect(),
+        ..ClusterInfo::default()
+    };
+    ok(ask).with_body(body::encode(&info).unwrap())
+}
+
+fn groups_of(heartbeat: &Frame) -> Vec<String> {
+    let data: HeartbeatData = body::decode(&heartbeat.body).unwrap();
+    let groups = data.producer_data_set.into_iter();
+    groups.map(|producer| producer.group_name).collect()
+}
+
+#[tokio::test]
+async fn who_joins_all_brokers_meets_those_that_come_later_too() {
+    let mut first = storing_broker().await;
+    let mut second = storing_broker().await;
+    let known = Arc::new(Mutex::new(vec![first.address.clone()]));
+    let told = Arc::clone(&known);
+    let names = FakeServer::start(move |frame| match frame.code {
+        request::GET_BROKER_CLUSTER_INFO => {
+            Reaction::Reply(cluster_of(frame, &told.lock().unwrap()))
+        }
+        _ => Reaction::Reply(ok(frame)),
+    })
+    .await;
+    let settings = Settings {
+        route_interval: Duration::from_millis(20),
+        ..Settings::new(&names.address)
+    };
+    let client = Client::start(settings).await.unwrap();
+    let _orders = TransactionProducer::new(&client, "orders", |_| async { Resolution::Unknown });
+    let _stock = TransactionProducer::new(&client, "stock", |_| async { Resolution::Unknown });
+
+    assert_eq!(client.join_all().await.unwrap(), 1);
+    let heartbeat = first.expect(request::HEART_BEAT).await;
+    assert_eq!(groups_of(&heartbeat), ["orders", "stock"]);
+    assert_eq!(client.connections(), [(first.address.clone(), true)]);
+
+    known.lock().unwrap().push(second.address.clone());
+    let heartbeat = second.expect(request::HEART_BEAT).await;
+    assert_eq!(groups_of(&heartbeat), ["orders", "stock"]);
 }
