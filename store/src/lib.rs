@@ -45,6 +45,7 @@ mod reader;
 mod record;
 mod recovery;
 mod retention;
+mod round;
 mod segment;
 mod settings;
 mod space;
@@ -52,6 +53,7 @@ mod spare;
 mod state;
 mod store;
 mod tail;
+mod upkeep;
 
 pub use checkpoint::{CheckpointDone, CheckpointJob};
 pub use consume_queue::{Boundary, QueueEntry};
@@ -68,9 +70,11 @@ pub use reader::{Lookup, Reader};
 pub use record::op::{REASON_BYTES_MAX, Source};
 pub use recovery::report::{Cut, CutKind, Damage, RecoveryReport};
 pub use retention::RetentionReport;
+pub use round::{Settling, Waiting};
 pub use settings::Settings;
 pub use space::SpaceState;
 pub use spare::Preallocator;
 pub use store::{
     HalfLookup, HalfPlaced, NewHalf, Op, OpKind, OpPlaced, Placed, ScheduleSource, Store,
 };
+pub use upkeep::{Upkeep, Upkept};

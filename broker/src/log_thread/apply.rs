@@ -110,11 +110,7 @@ impl Worker {
             Command::Checkpointed(done) => Upkeep::checkpointed(&mut self.store, done),
             Command::Look(look) => look(&self.store, &self.coordinator, now),
             Command::Barrier { done } => {
-                let last = if self.synced.is_empty() {
-                    Durability::Written
-                } else {
-                    Durability::Synced
-                };
+                let last = self.waiting.last_need();
                 self.done(last, done, Ok(()));
             }
             _ => unreachable!("handled by apply"),
@@ -227,14 +223,11 @@ impl Worker {
 
     /// What an acknowledgement of something that ends at `durable_at` still has to wait for.
     fn need(&self, durable_at: PhysicalOffset) -> Durability {
-        if durable_at <= self.store.durable() {
-            return Durability::Written;
-        }
-        self.policy.transaction
+        self.store.still_needs(durable_at, self.policy.transaction)
     }
 
     fn answer(&mut self, need: Durability, reply: ReplyTo, outcome: Outcome) {
-        self.waiting(need).push(Completion::Reply(reply, outcome));
+        self.waiting.push(need, Completion::Reply(reply, outcome));
     }
 
     fn done<T: Send + 'static>(
@@ -243,18 +236,11 @@ impl Worker {
         done: Done<T>,
         result: Result<T, LogError>,
     ) {
-        self.waiting(need)
-            .push(Completion::Call(Box::new(move |written| {
-                // Whoever asked may have gone away.
-                let _ = done.send(written.and(result));
-            })));
-    }
-
-    fn waiting(&mut self, need: Durability) -> &mut Vec<Completion> {
-        match need {
-            Durability::Written => &mut self.written,
-            Durability::Synced => &mut self.synced,
-        }
+        let call = Completion::Call(Box::new(move |written| {
+            // Whoever asked may have gone away.
+            let _ = done.send(written.and(result));
+        }));
+        self.waiting.push(need, call);
     }
 }
 

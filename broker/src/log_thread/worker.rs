@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use escrow_coordinator::{CheckRequest, Coordinator, Now};
-use escrow_store::{Durability, Store};
+use escrow_store::{Arrival, Durability, Error, Settling, Store, Waiting};
 use tokio::sync::mpsc;
 
 use super::inbox::Inbox;
@@ -34,8 +34,7 @@ pub(super) struct Worker {
     pub(super) policy: FlushPolicy,
     pub(super) topics: Arc<Topics>,
     /// Answers that wait for the batch's write, and those that wait for its sync.
-    pub(super) written: Vec<Completion>,
-    pub(super) synced: Vec<Completion>,
+    pub(super) waiting: Waiting<Completion>,
     inbox: Arc<Inbox>,
     clock: Clock,
     long_polls: Arc<LongPolls>,
@@ -53,8 +52,7 @@ impl Worker {
             coordinator: parts.coordinator,
             policy: parts.policy,
             topics: parts.topics,
-            written: Vec::new(),
-            synced: Vec::new(),
+            waiting: Waiting::default(),
             inbox,
             clock: parts.clock,
             long_polls: parts.long_polls,
@@ -109,19 +107,13 @@ impl Worker {
 
     /// Writes, shows, answers; syncs if anybody waits for it; shows and answers the rest.
     fn settle(&mut self, now: Now) {
-        let written = self.store.write().map_err(LogError::from);
-        self.show();
-        complete(&mut self.written, &written);
-        let result = if !self.synced.is_empty() || self.upkeep.sync_due(now, &self.store) {
+        let is_sync_due = self.upkeep.sync_due(now, &self.store);
+        if is_sync_due || self.waiting.last_need() == Durability::Synced {
             self.upkeep.synced(now);
-            let synced = written.and_then(|()| self.store.sync().map_err(LogError::from));
-            self.show();
-            complete(&mut self.synced, &synced);
-            synced
-        } else {
-            written
-        };
-        if let Err(error) = result {
+        }
+        let mut edge = Edge(&self.long_polls);
+        let settled = self.waiting.settle(&mut self.store, is_sync_due, &mut edge);
+        if let Err(error) = settled {
             self.health.failed(&error.to_string());
         }
         for check in self.due.drain(..) {
@@ -129,11 +121,19 @@ impl Worker {
             let _ = self.checks.send(check);
         }
     }
+}
 
-    fn show(&mut self) {
-        let arrivals = self.store.publish();
-        self.long_polls
+/// Where what a batch brings about is seen.
+struct Edge<'a>(&'a LongPolls);
+
+impl Settling<Completion> for Edge<'_> {
+    fn show(&mut self, arrivals: Vec<Arrival>) {
+        self.0
             .arrived(arrivals.iter().map(|a| (&*a.topic, a.queue_id)));
+    }
+
+    fn tell(&mut self, waiting: &mut Vec<Completion>, result: &Result<(), Error>) {
+        complete(waiting, &result.clone().map_err(LogError::from));
     }
 }
 
