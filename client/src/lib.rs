@@ -17,6 +17,8 @@ pub mod check;
 mod client;
 pub mod connection;
 pub mod consumer;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+pub mod database;
 pub mod error;
 mod heartbeat;
 pub mod message;

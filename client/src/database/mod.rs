@@ -1,0 +1,30 @@
+//! The database side of a transactional message: PostgreSQL, MySQL/MariaDB and SQLite, each behind its feature.
+//!
+//! A local transaction that is bound to a message inserts one row, its *marker*, whose key is the message's
+//! transaction id. A checker that finds no marker inserts a *tombstone* under the same key before it says
+//! "rolled back". The key is unique, so exactly one of the two can ever be committed, whatever crashes: the
+//! outcome of the database is the outcome of the message.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`marker`] ([`MarkerDb`]) | markers, the fence before COMMIT, the check; the SQL is in one file per engine |
+//! | [`verdict`] | what a check finds, and why it sometimes cannot say |
+//! | [`migrate`] | the tables |
+
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod blocker;
+mod decide;
+pub mod marker;
+pub mod migrate;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+pub mod verdict;
+
+pub use decide::PURGE_MARGIN;
+pub use marker::{CheckQuery, Domain, MarkerDb, MarkerError, TxId};
+pub use migrate::migrate;
+pub use verdict::{Reason, Verdict};

@@ -1,0 +1,103 @@
+//! What a database says of a transaction, and why it sometimes cannot say.
+
+use std::fmt;
+
+/// What became of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It committed, and its marker with it. Final.
+    Committed,
+    /// It did not commit and never will. Final.
+    RolledBack,
+    /// Nothing can be said now; ask again.
+    Unknown(Reason),
+}
+
+/// Why a database could not say what became of a transaction.
+///
+/// Each prints as a keyword and an explanation: the remark that a broker keeps with the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The transaction is still open.
+    InFlight {
+        /// The session that holds it, as far as the database tells us.
+        blocked_by: Option<String>,
+    },
+    /// The database rolled our own transaction back in favour of another.
+    Serialization,
+    /// The database takes no writes: a replica, for instance.
+    ReadOnly,
+    /// No connection, or it was lost.
+    Unreachable(String),
+    /// The database did not answer in time.
+    Timeout,
+    /// No marker, and we were asked not to rule the transaction out.
+    NoRow,
+    /// No marker, and the half is so old that its marker may have been purged.
+    Purged,
+    /// A tombstone went in and is not there: a trigger, a rule or a row policy swallowed it.
+    Swallowed,
+    /// This is not the database that the half names.
+    WrongDomain {
+        /// What the half names.
+        asked: String,
+        /// What is here.
+        found: String,
+    },
+    /// The tables are missing or hold no identity.
+    NotMigrated(String),
+    /// Any other refusal of the database.
+    Refused(String),
+}
+
+impl Reason {
+    /// The keyword with which it prints.
+    #[must_use]
+    pub fn keyword(&self) -> &'static str {
+        match self {
+            Self::InFlight { .. } => "in_flight",
+            Self::Serialization => "serialization",
+            Self::ReadOnly => "read_only",
+            Self::Unreachable(_) => "db_unreachable",
+            Self::Timeout => "timeout",
+            Self::NoRow | Self::Purged | Self::Swallowed => "no_row",
+            Self::WrongDomain { .. } => "wrong_domain",
+            Self::NotMigrated(_) => "not_migrated",
+            Self::Refused(_) => "db_error",
+        }
+    }
+
+    /// Whether somebody has to act: asking again will not cure it.
+    #[must_use]
+    pub fn needs_attention(&self) -> bool {
+        matches!(
+            self.keyword(),
+            "read_only" | "no_row" | "wrong_domain" | "not_migrated" | "db_error"
+        )
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.keyword())?;
+        match self {
+            Self::InFlight {
+                blocked_by: Some(session),
+            } => write!(f, "the transaction is open in {session}"),
+            Self::InFlight { blocked_by: None } => f.write_str("the transaction is open"),
+            Self::Serialization => f.write_str("another transaction came first"),
+            Self::ReadOnly => f.write_str("the database takes no writes"),
+            Self::Unreachable(why) | Self::NotMigrated(why) | Self::Refused(why) => {
+                f.write_str(why)
+            }
+            Self::Timeout => f.write_str("the database did not answer in time"),
+            Self::NoRow => f.write_str("no marker, and not asked to rule the transaction out"),
+            Self::Purged => f.write_str("no marker, and it may have been purged"),
+            Self::Swallowed => f.write_str("the tombstone vanished: a trigger, rule or row policy"),
+            Self::WrongDomain { asked, found } => {
+                write!(f, "the half names database {asked}, this is {found}")
+            }
+        }
+    }
+}
