@@ -1,9 +1,10 @@
-//! One TCP connection to one server, kept up: many requests at once, told apart by `opaque`.
+//! One connection to one server, kept up: many requests at once, told apart by `opaque`.
 //!
 //! The first request dials; from then on a lost connection is dialled again with growing pauses, so that a
 //! broker can reach its producers (checks come from the broker). Frames that wait are written together.
 //! What the frames mean is the business of the callers and of the [`Inbound`] hook.
 
+mod connector;
 mod driver;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{Error, Result};
+pub use connector::{Connecting, Connector, Tcp, Wire};
 use driver::Driver;
 
 /// Frames that may wait for the writer; a full queue makes callers wait.
@@ -32,6 +34,8 @@ pub struct ConnectionSettings {
     pub backoff_max: Duration,
     /// Requests that may wait for a reply at once; more wait for room. Default 1024.
     pub in_flight_max: usize,
+    /// How a byte stream to an address is made. Default [`Tcp`].
+    pub connector: Arc<dyn Connector>,
 }
 
 impl Default for ConnectionSettings {
@@ -41,6 +45,7 @@ impl Default for ConnectionSettings {
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(5),
             in_flight_max: 1024,
+            connector: Arc::new(Tcp),
         }
     }
 }

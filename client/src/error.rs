@@ -121,6 +121,9 @@ impl Error {
                     | response::SERVICE_NOT_AVAILABLE
                     | response::NO_PERMISSION
                     | response::TOPIC_NOT_EXIST
+                    | response::NO_BUYER_ID
+                    | response::NOT_IN_CURRENT_UNIT
+                    | response::GO_AWAY
             ),
             _ => false,
         }

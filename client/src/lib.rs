@@ -15,6 +15,7 @@
 mod brokers;
 pub mod check;
 mod client;
+mod compression;
 pub mod connection;
 pub mod consumer;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]

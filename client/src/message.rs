@@ -1,13 +1,12 @@
 //! Messages as an application sees them: what it sends and what it receives, in owned memory.
 
-use std::io::Read as _;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 use escrow_protocol::message::Message as Record;
 use escrow_protocol::properties::{self, Properties, name};
-use escrow_protocol::sysflag;
 
+use crate::compression;
 use crate::error::{Error, Result};
 
 /// A larger body is refused before it is sent, and never inflated on receipt: the broker's `maxMessageSize`.
@@ -48,6 +47,33 @@ impl Message {
     /// As [`Message::property`].
     pub fn keys(self, keys: &str) -> Result<Self> {
         self.property(name::KEYS, keys)
+    }
+
+    /// Sets the key by which messages that must keep their order go to one queue; see
+    /// [`Producer::send_by_key`](crate::Producer::send_by_key), which sets it itself.
+    ///
+    /// # Errors
+    /// As [`Message::property`].
+    pub fn sharding_key(self, key: &str) -> Result<Self> {
+        self.property(name::SHARDING_KEY, key)
+    }
+
+    /// Has the broker deliver the message later: level 1 and up of its `messageDelayLevel` (as shipped: 1 s, 5 s, 10 s,
+    /// 30 s, 1 min, 2 min, … 2 h). 0 takes a delay away again; a level over the highest counts as the highest.
+    #[must_use]
+    pub fn delay_level(mut self, level: u8) -> Self {
+        properties::remove(&mut self.properties, name::DELAY);
+        if level > 0 {
+            properties::append(&mut self.properties, name::DELAY, &level.to_string());
+        }
+        self
+    }
+
+    /// Sets the flag, a number that RocketMQ carries for the application.
+    #[must_use]
+    pub fn flag(mut self, flag: i32) -> Self {
+        self.flag = flag;
+        self
     }
 
     /// Sets a property.
@@ -109,6 +135,12 @@ pub struct ReceivedMessage {
     pub store_host: SocketAddr,
     /// How often this consumer group failed to consume it.
     pub reconsume_times: i32,
+    /// The number that the producer gave it, see [`Message::flag`].
+    pub flag: i32,
+    /// RocketMQ's system flag: compression, transaction state.
+    pub sys_flag: i32,
+    /// Of a committed half, its position in the commit log; else 0.
+    pub prepared_transaction_offset: i64,
     properties: String,
     offset_id: String,
 }
@@ -124,11 +156,14 @@ impl ReceivedMessage {
             queue_id: record.queue_id,
             queue_offset: record.queue_offset,
             physical_offset: record.physical_offset,
-            body: plain_body(record)?,
+            body: compression::plain_body(record.body, record.sys_flag)?,
             born_timestamp: record.born_timestamp,
             store_timestamp: record.store_timestamp,
             store_host: record.store_host,
             reconsume_times: record.reconsume_times,
+            flag: record.flag,
+            sys_flag: record.sys_flag,
+            prepared_transaction_offset: record.prepared_transaction_offset,
             properties: record.properties.to_owned(),
             offset_id: record.offset_message_id(),
         })
@@ -157,37 +192,14 @@ impl ReceivedMessage {
         Properties(&self.properties).keys()
     }
 
+    /// All properties, in no particular order.
+    pub fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
+        Properties(&self.properties).iter()
+    }
+
     /// A property, if it is there.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         Properties(&self.properties).get(name)
     }
-}
-
-fn plain_body(record: &Record<'_>) -> std::result::Result<Bytes, String> {
-    if record.sys_flag & sysflag::COMPRESSED == 0 {
-        return Ok(Bytes::copy_from_slice(record.body));
-    }
-    // 0 and 3 are zlib, which is what producers use unless told otherwise.
-    match (record.sys_flag & sysflag::COMPRESSOR_MASK) >> 8 {
-        0 | 3 => inflate(record.body),
-        other => Err(format!(
-            "body compressed by compressor {other}, which is not supported"
-        )),
-    }
-}
-
-fn inflate(compressed: &[u8]) -> std::result::Result<Bytes, String> {
-    let limit = BODY_BYTES_MAX as u64 + 1;
-    let mut body = Vec::new();
-    flate2::read::ZlibDecoder::new(compressed)
-        .take(limit)
-        .read_to_end(&mut body)
-        .map_err(|error| format!("compressed body: {error}"))?;
-    if body.len() > BODY_BYTES_MAX {
-        return Err(format!(
-            "compressed body is larger than {BODY_BYTES_MAX} bytes"
-        ));
-    }
-    Ok(Bytes::from(body))
 }

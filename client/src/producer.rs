@@ -1,71 +1,68 @@
 //! Sending plain messages.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+mod content;
+mod receipt;
 
-use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::BytesMut;
 use escrow_protocol::batch::{self, BatchMessage};
 use escrow_protocol::body::MessageQueue;
-use escrow_protocol::code::{request, response};
+use escrow_protocol::code::request;
 use escrow_protocol::frame::Frame;
-use escrow_protocol::header::{SendRequest, SendResponse};
+use escrow_protocol::header::SendRequest;
+use escrow_protocol::ids;
 use escrow_protocol::names::AUTO_CREATE_TOPIC;
-use escrow_protocol::properties::{self, name};
+use escrow_protocol::properties::{Properties, name};
+use tokio::time::{Instant, timeout_at};
 
-use crate::client::{Client, unreadable};
+use crate::client::Client;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::message::{BODY_BYTES_MAX, Message};
 use crate::route::DEFAULT_TOPIC_QUEUES;
 
+pub(crate) use content::Content;
+use content::keyed_properties;
+pub use receipt::{SendReceipt, Stored};
+
 /// Times a send is tried in all, as the Java client.
 const TRIES: usize = 3;
 
-/// How safe a message is that the broker has stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stored {
-    /// As safe as the broker's settings promise.
-    Fully,
-    /// Stored, but the disk did not confirm in time.
-    FlushDiskTimeout,
-    /// Stored, but a replica did not confirm in time.
-    FlushReplicaTimeout,
-    /// Stored, but there is no replica.
-    ReplicaNotAvailable,
-}
-
-/// What the broker said of a message that it stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SendReceipt {
-    /// The unique key that we gave the message: the id by which applications know it.
-    pub message_id: String,
-    /// The broker's id. Of a batch: one for each message, joined by commas.
-    pub offset_id: String,
-    /// The queue it is in; of a half, the queue it is meant for.
-    pub queue: MessageQueue,
-    /// Its place there (of a batch, the first); of a half, its place in the half queue.
-    pub queue_offset: i64,
-    /// How safe it is.
-    pub stored: Stored,
-}
-
-/// Sends messages for one producer group.
+/// Sends messages for one producer group. Clones share the group and the round of queues.
+///
+/// Bodies of 4 KiB and more travel compressed (zlib) if that makes them smaller, as those of the Java client.
+/// Dropping the future of a send does not take back what was handed to the connection: the message may arrive.
+#[derive(Clone)]
 pub struct Producer {
     client: Client,
-    group: String,
-    turn: AtomicUsize,
+    group: Arc<str>,
+    turn: Arc<AtomicUsize>,
+    within: Duration,
 }
 
 impl Producer {
-    /// A producer of `group`.
+    /// A producer of `group`, whose sends take [`Settings::request_timeout`](crate::Settings::request_timeout) at most.
     #[must_use]
     pub fn new(client: &Client, group: impl Into<String>) -> Self {
         let group = group.into();
         client.shared.membership.add_producer(&group);
         Self {
             client: client.clone(),
-            group,
-            turn: AtomicUsize::new(0),
+            group: group.into(),
+            turn: Arc::new(AtomicUsize::new(0)),
+            within: client.shared.settings.request_timeout,
+        }
+    }
+
+    /// The same producer with another limit: how long one send may take with all its tries.
+    #[must_use]
+    pub fn within(&self, limit: Duration) -> Self {
+        Self {
+            within: limit,
+            ..self.clone()
         }
     }
 
@@ -79,27 +76,49 @@ impl Producer {
         &self.client
     }
 
-    /// Sends a message and waits until the broker has it. Tried up to three times, on other queues; all tries
-    /// carry one unique key, so that a consumer can tell a repetition.
+    /// Sends a message and waits until a broker has it. Tried up to three times within the limit, on another broker
+    /// where there is one; all tries carry one unique key, so that a consumer can tell a repetition.
     ///
     /// # Errors
     /// That of the last try; [`Error::outcome_unknown`] tells whether the message may be there all the same.
     pub async fn send(&self, message: &Message) -> Result<SendReceipt> {
         message.validate()?;
         let key = self.client.shared.keys.next();
+        self.try_often(&Content::plain(message, &key, ""), &key)
+            .await
+    }
+
+    /// Sends a message to this very queue, in one try.
+    ///
+    /// # Errors
+    /// As [`Producer::send`].
+    pub async fn send_to(&self, message: &Message, queue: &MessageQueue) -> Result<SendReceipt> {
+        message.validate()?;
+        let key = self.client.shared.keys.next();
         let content = Content::plain(message, &key, "");
-        let mut tried = 0;
-        loop {
-            let outcome = self.try_once(&content, &key).await;
-            tried += 1;
-            match outcome {
-                Err(error) if error.is_transient() && tried < TRIES => {
-                    tracing::debug!(%error, tried, "send tried again");
-                    self.client.shared.routes.forget(&message.topic);
-                }
-                outcome => return outcome.map(|(receipt, _)| receipt),
-            }
-        }
+        let deadline = Instant::now() + self.within;
+        let broker = self.before(deadline, self.client.broker_of(queue)).await?;
+        self.try_on(&content, &key, queue.clone(), &broker, deadline)
+            .await
+    }
+
+    /// Sends a message to the queue that `sharding_key` stands for, in one try: messages of one key, sent one after
+    /// the other, keep their order. The Java client's `SelectMessageQueueByHash` picks the same queue. A topic that
+    /// gets more queues gives keys other queues.
+    ///
+    /// # Errors
+    /// As [`Producer::send`], and as [`Message::property`] for the key.
+    pub async fn send_by_key(&self, message: &Message, sharding_key: &str) -> Result<SendReceipt> {
+        let message = message.clone().sharding_key(sharding_key)?;
+        let route = self.client.shared.routes.for_sending(message.topic());
+        let route = self.before(Instant::now() + self.within, route).await?;
+        let queues = route.writable();
+        let queue = i64::try_from(queues.len())
+            .ok()
+            .and_then(|count| ids::tags_hash(sharding_key).checked_rem(count))
+            .and_then(|index| queues.get(usize::try_from(index.unsigned_abs()).ok()?))
+            .ok_or_else(|| no_route(message.topic()))?;
+        self.send_to(&message, queue).await
     }
 
     /// Hands a message to the connection and waits for nothing: it may be lost.
@@ -110,17 +129,19 @@ impl Producer {
         message.validate()?;
         let key = self.client.shared.keys.next();
         let content = Content::plain(message, &key, "");
-        let (queue, connection) = self.next_queue(&message.topic).await?;
+        let deadline = Instant::now() + self.within;
+        let (queue, broker) = self
+            .before(deadline, self.next_queue(&message.topic, None))
+            .await?;
         let frame = self.frame(&content, &queue);
-        let within = self.client.shared.settings.request_timeout;
-        connection.oneway(frame, within).await
+        broker.oneway(frame, left(deadline)).await
     }
 
-    /// Sends several messages of one topic in one request; they land next to each other in one queue.
+    /// Sends several messages of one topic in one request; they land next to each other in one queue. Tried again as
+    /// a single message is.
     ///
     /// # Errors
-    /// As [`Producer::send`], and [`Error::Message`] for a batch that is empty, mixed or too large. Not tried
-    /// again by itself.
+    /// As [`Producer::send`], and [`Error::Message`] for a batch that is empty, mixed, delayed or too large.
     pub async fn send_batch(&self, messages: &[Message]) -> Result<SendReceipt> {
         let first = messages
             .first()
@@ -132,12 +153,14 @@ impl Producer {
             if message.topic != first.topic {
                 return Err(Error::Message("a batch has one topic"));
             }
+            if Properties(&message.properties).get(name::DELAY).is_some() {
+                return Err(Error::Message("a batch cannot be delayed"));
+            }
             let key = self.client.shared.keys.next();
-            let content = Content::plain(message, &key, "");
             let one = BatchMessage {
                 flag: message.flag,
                 body: &message.body,
-                properties: &content.properties,
+                properties: &keyed_properties(message, &key),
             };
             batch::encode(&one, &mut body)
                 .map_err(|_| Error::Message("a message of the batch is too long"))?;
@@ -154,8 +177,35 @@ impl Producer {
             properties: String::new(),
             batch: true,
         };
-        let (receipt, _) = self.try_once(&content, &keys.join(",")).await?;
-        Ok(receipt)
+        self.try_often(&content, &keys.join(",")).await
+    }
+
+    /// Leaves the group. Clones of this producer can still send.
+    pub async fn close(self) {
+        self.client.leave(&self.group, false).await;
+    }
+
+    async fn try_often(&self, content: &Content<'_>, key: &str) -> Result<SendReceipt> {
+        let deadline = Instant::now() + self.within;
+        let mut failed_at: Option<String> = None;
+        let mut tried = 0;
+        loop {
+            let next = self.next_queue(content.topic, failed_at.as_deref());
+            let (queue, broker) = self.before(deadline, next).await?;
+            let name = queue.broker_name.clone();
+            let outcome = self.try_on(content, key, queue, &broker, deadline).await;
+            tried += 1;
+            match outcome {
+                Err(error)
+                    if error.is_transient() && tried < TRIES && Instant::now() < deadline =>
+                {
+                    tracing::debug!(%error, tried, "send tried again");
+                    self.client.shared.routes.forget(content.topic);
+                    failed_at = Some(name);
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// One attempt on the next queue; also says where it went.
@@ -164,25 +214,60 @@ impl Producer {
         content: &Content<'_>,
         key: &str,
     ) -> Result<(SendReceipt, Connection)> {
-        let (queue, connection) = self.next_queue(content.topic).await?;
-        let frame = self.frame(content, &queue);
-        let within = self.client.shared.settings.request_timeout;
-        let reply = connection.request(frame, within).await?;
-        let receipt = receipt(&connection, &reply, queue, key)?;
-        Ok((receipt, connection))
+        let deadline = Instant::now() + self.within;
+        let next = self.next_queue(content.topic, None);
+        let (queue, broker) = self.before(deadline, next).await?;
+        let receipt = self.try_on(content, key, queue, &broker, deadline).await?;
+        Ok((receipt, broker))
     }
 
-    async fn next_queue(&self, topic: &str) -> Result<(MessageQueue, Connection)> {
+    async fn try_on(
+        &self,
+        content: &Content<'_>,
+        key: &str,
+        queue: MessageQueue,
+        broker: &Connection,
+        deadline: Instant,
+    ) -> Result<SendReceipt> {
+        let frame = self.frame(content, &queue);
+        let reply = broker.request(frame, left(deadline)).await?;
+        receipt::read(broker, &reply, queue, key)
+    }
+
+    /// The next queue in turn, of another broker than `avoid` if there is one.
+    async fn next_queue(
+        &self,
+        topic: &str,
+        avoid: Option<&str>,
+    ) -> Result<(MessageQueue, Connection)> {
         let route = self.client.shared.routes.for_sending(topic).await?;
-        let no_route = || Error::NoRoute {
-            topic: topic.to_owned(),
-        };
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let queues = route.writable();
-        let index = turn.checked_rem(queues.len()).ok_or_else(no_route)?;
-        let queue = queues.get(index).ok_or_else(no_route)?;
-        let address = route.address(&queue.broker_name).ok_or_else(no_route)?;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let start = turn
+            .checked_rem(queues.len())
+            .ok_or_else(|| no_route(topic))?;
+        let (before, from) = queues.split_at(start);
+        let in_turn = || from.iter().chain(before);
+        let elsewhere = in_turn().find(|queue| Some(queue.broker_name.as_str()) != avoid);
+        let queue = elsewhere.or_else(|| in_turn().next());
+        let queue = queue.ok_or_else(|| no_route(topic))?;
+        let address = route.address(&queue.broker_name);
+        let address = address.ok_or_else(|| no_route(topic))?;
         Ok((queue.clone(), self.client.broker(address)))
+    }
+
+    /// Looks up where to send to, while there is time: nothing was sent when it is over.
+    async fn before<T>(
+        &self,
+        deadline: Instant,
+        look_up: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        timeout_at(deadline, look_up).await.unwrap_or_else(|_| {
+            Err(Error::Connect {
+                address: self.client.shared.routes.names().current_address(),
+                reason: format!("no route within {:?}", self.within),
+            })
+        })
     }
 
     fn frame(&self, content: &Content<'_>, queue: &MessageQueue) -> Frame {
@@ -213,67 +298,14 @@ impl Producer {
     }
 }
 
-/// What one send carries, whatever queue it goes to.
-pub(crate) struct Content<'a> {
-    pub(crate) topic: &'a str,
-    pub(crate) body: Bytes,
-    pub(crate) flag: i32,
-    pub(crate) sys_flag: i32,
-    pub(crate) properties: String,
-    pub(crate) batch: bool,
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }
 
-impl<'a> Content<'a> {
-    /// A message under a unique key; `half_of` is the producer group if it is to be a half, else empty.
-    pub(crate) fn plain(message: &'a Message, key: &str, half_of: &str) -> Self {
-        let mut text = message.properties.clone();
-        properties::set(&mut text, name::UNIQ_KEY, key);
-        properties::set(&mut text, name::WAIT, "true");
-        if !half_of.is_empty() {
-            properties::set(&mut text, name::TRAN_MSG, "true");
-            properties::set(&mut text, name::PGROUP, half_of);
-        }
-        Self {
-            topic: &message.topic,
-            body: message.body.clone(),
-            flag: message.flag,
-            sys_flag: 0,
-            properties: text,
-            batch: false,
-        }
+fn no_route(topic: &str) -> Error {
+    Error::NoRoute {
+        topic: topic.to_owned(),
     }
-}
-
-fn receipt(
-    connection: &Connection,
-    reply: &Frame,
-    queue: MessageQueue,
-    key: &str,
-) -> Result<SendReceipt> {
-    let stored = match reply.code {
-        response::SUCCESS => Stored::Fully,
-        response::FLUSH_DISK_TIMEOUT => Stored::FlushDiskTimeout,
-        response::FLUSH_SLAVE_TIMEOUT => Stored::FlushReplicaTimeout,
-        response::SLAVE_NOT_AVAILABLE => Stored::ReplicaNotAvailable,
-        code => {
-            return Err(Error::Refused {
-                address: connection.address().to_owned(),
-                code,
-                remark: reply.remark.clone().unwrap_or_default(),
-            });
-        }
-    };
-    let header = SendResponse::decode(&reply.ext).map_err(|e| unreadable(connection, e))?;
-    Ok(SendReceipt {
-        message_id: key.to_owned(),
-        offset_id: header.message_id.to_owned(),
-        queue: MessageQueue {
-            queue_id: header.queue_id,
-            ..queue
-        },
-        queue_offset: header.queue_offset,
-        stored,
-    })
 }
 
 fn now_ms() -> i64 {

@@ -60,6 +60,9 @@ impl Route {
                 route.readable.extend(numbered(queues.read_queue_nums));
             }
         }
+        // Every client must count the queues in the same order: sharding keys and members share them by position.
+        route.writable.sort();
+        route.readable.sort();
         route
     }
 

@@ -118,7 +118,7 @@ impl TransactionProducer {
             return Err(Error::Message("a half message cannot be delayed"));
         }
         let mut content = Content::plain(message, id, self.group());
-        content.sys_flag = sysflag::TRANSACTION_PREPARED;
+        content.sys_flag |= sysflag::TRANSACTION_PREPARED;
         let (receipt, connection) = self.producer.try_once(&content, id).await?;
         let (_, commit_log_offset) = ids::decode_offset_message_id(&receipt.offset_id)
             .map_err(|error| unreadable(&connection, error))?;

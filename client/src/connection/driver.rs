@@ -5,11 +5,10 @@ use std::sync::{Arc, Weak};
 use bytes::BytesMut;
 use escrow_protocol::frame::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 
-use super::{Connection, ConnectionSettings, Inbound, Outgoing, Pending, Shared, State};
+use super::{Connection, ConnectionSettings, Inbound, Outgoing, Pending, Shared, State, Wire};
 use crate::error::Error;
 
 /// Frames written by one system call at most.
@@ -48,9 +47,9 @@ impl Driver {
         };
         while wanted {
             let reason = match self.dial().await {
-                Ok(stream) => {
+                Ok(wire) => {
                     pause = self.settings.backoff_min;
-                    match self.converse(stream).await {
+                    match self.converse(wire).await {
                         Ended::Closed => break,
                         Ended::Lost(reason) => reason,
                     }
@@ -69,28 +68,20 @@ impl Driver {
         self.pending.fail_all(&self.address);
     }
 
-    async fn dial(&self) -> std::result::Result<TcpStream, String> {
-        let dialled = timeout(
-            self.settings.connect_timeout,
-            TcpStream::connect(&self.address),
-        )
-        .await;
-        let stream = match dialled {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(error.to_string()),
-            Err(_) => {
-                return Err(format!(
-                    "no answer within {:?}",
-                    self.settings.connect_timeout
-                ));
-            }
-        };
-        stream.set_nodelay(true).map_err(|e| e.to_string())?;
-        Ok(stream)
+    async fn dial(&self) -> std::result::Result<Wire, String> {
+        let within = self.settings.connect_timeout;
+        match timeout(within, self.settings.connector.connect(&self.address)).await {
+            Ok(Ok(wire)) => Ok(wire),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {within:?}")),
+        }
     }
 
-    async fn converse(&mut self, stream: TcpStream) -> Ended {
-        let (mut reader, mut writer) = stream.into_split();
+    async fn converse(&mut self, wire: Wire) -> Ended {
+        let Wire {
+            mut reader,
+            mut writer,
+        } = wire;
         self.state.send_replace(State::Up);
         if let Some(shared) = self.handle.upgrade() {
             self.inbound.connected(&Connection { shared });

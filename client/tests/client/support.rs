@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::BytesMut;
+use escrow_protocol::body::{self, BrokerData, QueueData, TopicRouteData};
 use escrow_protocol::code::{request, response};
 use escrow_protocol::frame::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -136,10 +137,36 @@ pub(crate) fn ok(request: &Frame) -> Frame {
 
 /// The route of every topic: one broker `broker-a` with two queues at `address`.
 pub(crate) fn route_to(request: &Frame, address: &str) -> Frame {
-    let json = format!(
-        r#"{{"brokerDatas":[{{"brokerAddrs":{{"0":"{address}"}},"brokerName":"broker-a","cluster":"C"}}],"queueDatas":[{{"brokerName":"broker-a","perm":6,"readQueueNums":2,"topicSysFlag":0,"writeQueueNums":2}}]}}"#
-    );
-    ok(request).with_body(json.into_bytes())
+    route(request, &[("broker-a".to_owned(), address.to_owned())])
+}
+
+/// The route of every topic: the brokers `broker-0`, `broker-1`, … with two queues each.
+pub(crate) fn route_to_brokers(request: &Frame, addresses: &[String]) -> Frame {
+    let named = |(number, address): (usize, &String)| (format!("broker-{number}"), address.clone());
+    let brokers: Vec<_> = addresses.iter().enumerate().map(named).collect();
+    route(request, &brokers)
+}
+
+fn route(request: &Frame, brokers: &[(String, String)]) -> Frame {
+    let broker_data = |(name, address): &(String, String)| BrokerData {
+        broker_addrs: [(0, address.clone())].into(),
+        broker_name: name.clone(),
+        cluster: "C".to_owned(),
+        ..BrokerData::default()
+    };
+    let queue_data = |(name, _): &(String, String)| QueueData {
+        broker_name: name.clone(),
+        perm: 6,
+        read_queue_nums: 2,
+        write_queue_nums: 2,
+        topic_sys_flag: 0,
+    };
+    let route = TopicRouteData {
+        broker_datas: brokers.iter().map(broker_data).collect(),
+        queue_datas: brokers.iter().map(queue_data).collect(),
+        ..TopicRouteData::default()
+    };
+    ok(request).with_body(body::encode(&route).unwrap())
 }
 
 /// A name server that sends every client to the broker at `address`, but knows no topic `Absent`.
