@@ -571,3 +571,36 @@ async fn a_half_whose_topic_is_gone_says_so() {
     assert_eq!(client.call(end(&handle, COMMIT)).await.code, 0);
     running.broker.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_groups_watermark_is_held_by_its_oldest_undecided_half_also_across_a_restart() {
+    let running = quiet().await;
+    let mut client = running.client().await;
+    let first = client.half("orders", "K1", b"x").await;
+    let second = client.half("orders", "K2", b"x").await;
+    let path = "/api/groups/pg/watermark";
+    let held = get(&running, path).await.json();
+    assert_eq!(held["group"], "pg");
+    assert_eq!(held["undecided"], 2);
+    assert_eq!(held["oldest"], first.message_id);
+    let running = running
+        .restart_with(|settings| settings.transaction_time_out = None)
+        .await;
+    assert_eq!(
+        get(&running, path).await.json()["watermark"],
+        held["watermark"]
+    );
+    let mut client = running.client().await;
+    client.end(&first, COMMIT).await;
+    client.end(&second, support::ROLLBACK).await;
+    let free = get(&running, path).await.json();
+    assert_eq!(
+        (&free["undecided"], &free["oldest"]),
+        (&json!(0), &json!(null))
+    );
+    assert!(free["watermark"].as_i64() >= held["watermark"].as_i64());
+    let unknown = get(&running, "/api/groups/never%20heard%20of/watermark").await;
+    assert_eq!(unknown.status, 200);
+    assert_eq!(unknown.json()["group"], "never heard of");
+    running.broker.shutdown().await;
+}

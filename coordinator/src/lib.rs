@@ -34,6 +34,7 @@ mod ready;
 mod schedule;
 mod sweep;
 mod view;
+mod watermark;
 
 pub use asked::Asked;
 pub use check::CheckRequest;
@@ -50,3 +51,4 @@ pub use members::{ConnectionId, Member};
 pub use policy::{Interval, Level, Policies, Policy, Rules};
 pub use ready::WaitingGroup;
 pub use view::{Budget, Filter, HalfView, Page, Waits};
+pub use watermark::Watermark;

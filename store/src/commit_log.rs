@@ -344,6 +344,11 @@ impl CommitLog {
         Ok(())
     }
 
+    /// The store timestamp of the newest record.
+    pub(crate) fn last_timestamp(&self) -> i64 {
+        self.last_timestamp
+    }
+
     /// Reads a record, staged ones included.
     pub(crate) fn read(&self, offset: u64, size_hint: usize) -> Result<Stored, Error> {
         match self.staged(offset) {

@@ -6,18 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::record::Kind;
 use crate::record::op::Source;
-use crate::{HalfSeq, PhysicalOffset};
+use crate::{HalfSeq, NameId, PhysicalOffset};
 
 pub(crate) mod entry;
 pub(crate) mod file;
 pub(crate) mod page;
 mod table;
+mod tally;
 
 pub(crate) use entry::{HAS_WORDS, LOG_DAMAGED, NO_IMMUNITY, UNREADABLE};
 pub use entry::{HalfEntry, HalfState};
 pub(crate) use file::HalfFiles;
 pub(crate) use page::{ENTRIES_PER_PAGE, Row};
 use table::Table;
+use tally::Tallies;
 
 /// Where an entry is to be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,18 @@ pub(crate) struct HalfQueue {
     dirty: BTreeSet<u64>,
     pending: u64,
     parked: u64,
+    tallies: Tallies,
+}
+
+/// A group's oldest undecided half, as far as one search went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oldest {
+    /// The group has none.
+    None,
+    /// This one.
+    Half(HalfSeq, HalfEntry),
+    /// There is one further on: search again.
+    NotYet,
 }
 
 /// Entries of one page, as a checkpoint takes them: `None` is not in memory.
@@ -79,7 +93,7 @@ impl HalfQueue {
 
     /// Takes a row that a checkpoint's file holds.
     pub(crate) fn load(&mut self, seq: u64, row: Row) {
-        self.count(row.entry.state, true);
+        self.count(seq, &row.entry, true);
         self.put(seq, row);
     }
 
@@ -99,7 +113,7 @@ impl HalfQueue {
         }
         self.next = seq.0 + 1;
         self.table.insert(seq.0, entry);
-        self.count(entry.state, true);
+        self.count(seq.0, &entry, true);
         self.touch(seq.0);
     }
 
@@ -109,7 +123,7 @@ impl HalfQueue {
             self.insert(seq, carried);
         } else if self.table.get(seq.0).is_none() {
             self.table.insert(seq.0, carried);
-            self.count(carried.state, true);
+            self.count(seq.0, &carried, true);
         }
         self.relocated.insert(seq.0, place);
         self.touch(seq.0);
@@ -143,12 +157,12 @@ impl HalfQueue {
             return;
         }
         entry.last_op = at;
-        let before = entry.state;
+        let before = *entry;
         match kind {
-            Kind::Commit if before.is_undecided() => entry.state = HalfState::Committed,
-            Kind::Rollback if before.is_undecided() => entry.state = HalfState::RolledBack,
-            Kind::Park if before == HalfState::Pending => entry.state = HalfState::Parked,
-            Kind::Resume if before == HalfState::Parked => {
+            Kind::Commit if before.state.is_undecided() => entry.state = HalfState::Committed,
+            Kind::Rollback if before.state.is_undecided() => entry.state = HalfState::RolledBack,
+            Kind::Park if before.state == HalfState::Pending => entry.state = HalfState::Parked,
+            Kind::Resume if before.state == HalfState::Parked => {
                 entry.state = HalfState::Pending;
                 entry.answered = 0;
             }
@@ -158,9 +172,11 @@ impl HalfQueue {
             }
             _ => {}
         }
-        let after = entry.state;
-        self.count(before, false);
-        self.count(after, true);
+        let after = *entry;
+        if after.state != before.state {
+            self.count(seq.0, &before, false);
+            self.count(seq.0, &after, true);
+        }
         self.touch(seq.0);
     }
 
@@ -172,13 +188,49 @@ impl HalfQueue {
         }
     }
 
-    fn count(&mut self, state: HalfState, up: bool) {
-        let counter = match state {
+    fn count(&mut self, seq: u64, entry: &HalfEntry, up: bool) {
+        let counter = match entry.state {
             HalfState::Pending => &mut self.pending,
             HalfState::Parked => &mut self.parked,
             HalfState::Committed | HalfState::RolledBack => return,
         };
-        *counter = if up { *counter + 1 } else { *counter - 1 };
+        if up {
+            *counter += 1;
+            self.tallies.add(seq, entry);
+        } else {
+            *counter -= 1;
+            self.tallies.remove(entry);
+        }
+    }
+
+    /// Undecided halfs by topic.
+    pub(crate) fn undecided_by_topic(&self) -> impl Iterator<Item = (NameId, u64)> {
+        self.tallies.topics()
+    }
+
+    /// How many halfs of a group are undecided.
+    pub(crate) fn undecided_of(&self, group: NameId) -> u64 {
+        self.tallies.group(group).undecided
+    }
+
+    /// Searches a group's oldest undecided half among `looked_at_max` entries, from where the last search came to. Sequences
+    /// only grow, so no entry is passed over twice for one group.
+    pub(crate) fn oldest_of(&mut self, group: NameId, looked_at_max: usize) -> Oldest {
+        let tally = self.tallies.group(group);
+        if tally.undecided == 0 {
+            return Oldest::None;
+        }
+        let (mut from, mut found) = (tally.from, Oldest::NotYet);
+        for (seq, entry) in self.table.range(tally.from).take(looked_at_max) {
+            from = seq;
+            if entry.group == group && entry.state.is_undecided() {
+                found = Oldest::Half(HalfSeq(seq), *entry);
+                break;
+            }
+            from += 1;
+        }
+        self.tallies.raise(group, from);
+        found
     }
 
     fn touch(&mut self, seq: u64) {

@@ -60,7 +60,7 @@ pub use consume_queue::{Boundary, QueueEntry};
 pub use disk::{Disk, DiskFile, DiskLock};
 pub use error::{Error, ErrorKind};
 pub use file_disk::FileDisk;
-pub use half_queue::{HalfEntry, HalfState};
+pub use half_queue::{HalfEntry, HalfState, Oldest};
 pub use hash::key_hash;
 pub use history::{OpRecord, OpRecordKind};
 pub use ids::{HalfSeq, NameId, PhysicalOffset, QueueOffset};

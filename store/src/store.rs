@@ -13,10 +13,11 @@ pub use decide::{Op, OpKind, OpPlaced};
 pub use halfs::HalfLookup;
 
 use crate::checkpoint::Checkpointing;
-use crate::commit_log::{CommitLog, Span};
+use crate::commit_log::{CommitLog, Head, Span};
 use crate::consume_queue::QueueEntry;
 use crate::disk::{Disk, DiskLock};
 use crate::reader::Reader;
+use crate::record::Kind;
 use crate::space::Space;
 use crate::spare::Preallocator;
 use crate::state::{Shared, State};
@@ -27,6 +28,9 @@ use crate::{
 
 /// Names longer than this do not fit their fields.
 const NAME_BYTES_MAX: usize = 32_767;
+
+/// How far the store clock may be behind the wall clock.
+const CLOCK_LAG_MS_MAX: i64 = 60_000;
 
 /// The one writer. Owned by value by the log thread.
 #[derive(Debug)]
@@ -138,6 +142,21 @@ impl Store {
     /// As [`Store::write`].
     pub fn mark_durable_if_idle(&mut self, now_ms: i64) -> Result<(), Error> {
         self.log.mark(now_ms)
+    }
+
+    /// The store clock: no later record gets an earlier store time, whatever the wall clock does. Once everything staged is
+    /// durable, that holds across a restart too. At most a minute behind: if the newest record is older, a mark is staged.
+    ///
+    /// # Errors
+    /// The store is poisoned, or the disk failed while changing segments.
+    pub fn clock(&mut self, now_ms: i64) -> Result<i64, Error> {
+        if self.log.last_timestamp().saturating_add(CLOCK_LAG_MS_MAX) < now_ms {
+            let span = self
+                .log
+                .append(Head::of(Kind::Mark), now_ms, 0, |_, _| {})?;
+            self.note(&span);
+        }
+        Ok(self.log.last_timestamp())
     }
 
     /// The end of what is staged.

@@ -10,8 +10,8 @@ use escrow_protocol::message;
 use escrow_protocol::transaction::Resolution;
 use escrow_store::memory_disk::Loss;
 use escrow_store::{
-    Durability, HalfLookup, HalfState, Lookup, MemoryDisk, OpKind, OpRecordKind, PhysicalOffset,
-    QueueOffset, Settings, SpaceState, Store,
+    Durability, HalfLookup, HalfState, Lookup, MemoryDisk, Oldest, OpKind, OpRecordKind,
+    PhysicalOffset, QueueOffset, Settings, SpaceState, Store,
 };
 
 const HOUR: i64 = 3_600_000;
@@ -321,4 +321,30 @@ fn a_step_carries_a_bounded_amount_and_nothing_is_left_behind() {
         let image = store.reader().half_image(half.seq).unwrap();
         assert_eq!(message::decode(&image).unwrap().body, [7; 400]);
     }
+}
+
+#[test]
+fn a_carried_half_is_still_its_groups_oldest_with_its_own_store_time() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open_with(&disk, settings());
+    let oldest = half(&mut store, "T", 1, "U1", b"oldest");
+    half_at(&mut store, NOW + 7, "T", 1, "U2", b"later");
+    roll(&mut store, NOW + 7);
+    roll(&mut store, NOW + 7);
+    assert_eq!(retain(&mut store, NOW + 2 * HOUR), 2);
+    settle(&mut store);
+    drop(store);
+    let (mut store, _) = open_with(&disk.crash(Loss::All), settings());
+    let group = store.name_id("G").unwrap();
+    assert_eq!(store.undecided_of(group), 2);
+    let Oldest::Half(seq, entry) = store.oldest_undecided_of(group, 10) else {
+        panic!("there is one");
+    };
+    assert_eq!((seq, entry.handle), (oldest.seq, oldest.physical));
+    assert_eq!(entry.store_timestamp, NOW);
+    commit(&mut store, oldest.seq, 1);
+    let Oldest::Half(_, entry) = store.oldest_undecided_of(group, 10) else {
+        panic!("there is one");
+    };
+    assert_eq!(entry.store_timestamp, NOW + 7);
 }

@@ -150,7 +150,8 @@ pub(super) fn row(shared: &Shared, view: HalfView, now_ms: i64) -> Row {
     }
 }
 
-fn id(shared: &Shared, handle: PhysicalOffset) -> String {
+/// The message id that the half's producer was answered with.
+pub(super) fn id(shared: &Shared, handle: PhysicalOffset) -> String {
     offset_message_id(
         shared.store_host,
         i64::try_from(handle.0).unwrap_or(i64::MAX),

@@ -19,10 +19,8 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 pub(super) async fn show(State(admin): State<Admin>) -> Result<impl IntoResponse, Failure> {
     let shared = &admin.shared;
     let seen = halfs::look(shared).await?;
-    let by_topic = admin.half_counts.by_topic(shared).await?;
     let settings = &shared.settings;
     let mut text = Text::new(&settings.broker_cluster_name, &settings.broker_name);
-    halfs::by_topic(&mut text, &by_topic);
     halfs::put(&mut text, &seen, shared.clock.wall_ms());
     node::put(&mut text, shared);
     traffic::put(&mut text, &shared.counters.traffic(), &|topic| {

@@ -6,6 +6,7 @@
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /api/status` | what is pending and parked, rates, the oldest, who has nobody to ask |
 //! | `GET /api/topics`, `GET /api/groups` | what there is |
+//! | `GET /api/groups/{group}/watermark` | up to when everything of a producer group is decided |
 //! | `GET /api/pending` | `{"rows":[..],"next":cursor}`; `topic`, `group`, `state`, `key`, `older_than`, `younger_than`, `limit`, `cursor` |
 //! | `GET /api/pending/watch` | the same as server-sent events, every `interval` |
 //! | `GET /api/pending/{id}` | one half with its history; the id is a message id or a half offset |
@@ -19,7 +20,6 @@ mod decisions;
 mod failure;
 mod guard;
 mod half;
-mod half_counts;
 mod inventory;
 mod listener;
 mod metrics;
@@ -28,6 +28,7 @@ mod rates;
 mod status;
 mod time;
 mod watch;
+mod watermark;
 
 use std::sync::Arc;
 
@@ -41,7 +42,6 @@ use tokio::sync::Semaphore;
 
 use crate::shared::{Phase, Shared};
 use failure::Failure;
-use half_counts::HalfCounts;
 use listener::Bounded;
 use rates::Rates;
 
@@ -59,7 +59,6 @@ const REQUESTS_MAX: usize = 32;
 struct Admin {
     shared: Arc<Shared>,
     rates: Arc<Rates>,
-    half_counts: Arc<HalfCounts>,
     requests: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
 }
@@ -71,7 +70,6 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
     let router = router(Admin {
         shared: Arc::clone(&shared),
         rates,
-        half_counts: Arc::default(),
         requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
         watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
     });
@@ -92,6 +90,7 @@ fn router(admin: Admin) -> Router {
         .route("/api/status", get(status::show))
         .route("/api/topics", get(inventory::topics))
         .route("/api/groups", get(inventory::groups))
+        .route("/api/groups/{group}/watermark", get(watermark::show))
         .route("/api/pending", get(pending::list))
         .route("/api/pending/watch", get(watch::watch))
         .route("/api/pending/{id}", get(pending::show))

@@ -101,6 +101,11 @@ impl Worker {
                 let resumed = self.coordinator.resume(&mut self.store, now, handle, actor);
                 self.done(self.policy.transaction, done, Ok(resumed));
             }
+            Command::Watermark { group, done } => {
+                let watermark = self.coordinator.watermark(&mut self.store, now, &group);
+                // The decisions that raised it must not be lost, nor the time that it says.
+                self.done(Durability::Synced, done, watermark.map_err(LogError::from));
+            }
             Command::Joined(member) => self.coordinator.joined(now, as_member(&member)),
             Command::LeftGroup { group, connection } => {
                 self.coordinator.left_group(now, &group, connection);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use escrow_coordinator::{
     CheckNow, ConnectionId, Coordinator, DecideRefused, Decided, Decision, Now, ResumeRefused,
-    Resumed,
+    Resumed, Watermark,
 };
 use escrow_protocol::message::Message;
 use escrow_protocol::transaction::Resolution;
@@ -173,6 +173,11 @@ pub(crate) enum Command {
         handle: PhysicalOffset,
         operator: Operator,
         done: Done<Result<Resumed, ResumeRefused>>,
+    },
+    /// Answered when all that it says is durable; with nothing if it must be asked again.
+    Watermark {
+        group: String,
+        done: Done<Option<Watermark>>,
     },
     Joined(NewMember),
     LeftGroup {

@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 
 use escrow_coordinator::{
     CheckNow, CheckRequest, ConnectionId, Coordinator, DecideRefused, Decided, Decision, Now,
-    ResumeRefused, Resumed,
+    ResumeRefused, Resumed, Watermark,
 };
 use escrow_protocol::code::response;
 use escrow_store::{
@@ -238,6 +238,11 @@ impl LogHandle {
             done,
         })
         .await
+    }
+
+    /// One step towards the purge watermark of a producer group; `None` if there must be another.
+    pub(crate) async fn watermark(&self, group: String) -> Result<Option<Watermark>, LogError> {
+        self.ask(|done| Command::Watermark { group, done }).await
     }
 
     /// A connection may be asked about halfs of a group. Never waits.

@@ -9,4 +9,5 @@ mod restart;
 mod simulation;
 mod timing;
 mod view;
+mod watermark;
 mod world;

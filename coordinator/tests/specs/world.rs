@@ -5,7 +5,7 @@ use std::sync::Arc;
 use escrow_coordinator::{
     Actor, CheckRequest, ConnectionId, Coordinator, DecideRefused, Decided, Decision, EndOutcome,
     EndRefusal, EndRequest, HalfAck, HalfRefused, HalfRequest, HalfView, Member, Now, Policies,
-    Rules, Settings,
+    Rules, Settings, Watermark,
 };
 use escrow_protocol::message::Message;
 use escrow_protocol::transaction::Resolution;
@@ -326,6 +326,16 @@ impl World {
     fn move_to(&mut self, mono_ms: u64) {
         self.now.wall_ms += i64::try_from(mono_ms - self.now.mono_ms).expect("small");
         self.now.mono_ms = mono_ms;
+    }
+
+    /// The purge watermark of a group.
+    pub(crate) fn watermark(&mut self, group: &str) -> Watermark {
+        let watermark = self
+            .coordinator
+            .watermark(&mut self.store, self.now, group)
+            .expect("the disk works");
+        self.sync_unless_manual();
+        watermark.expect("few halfs")
     }
 
     /// Halfs that are pending or parked.

@@ -112,3 +112,67 @@ fn an_answer_that_nobody_asked_for_does_not_count() {
         (0, PhysicalOffset(100))
     );
 }
+
+#[test]
+fn the_oldest_undecided_of_a_group_is_found_in_steps_that_are_not_repeated() {
+    let group = |group, seq| HalfEntry {
+        group: NameId(group),
+        ..entry(seq)
+    };
+    let mut queue = HalfQueue::default();
+    queue.insert(HalfSeq(0), group(7, 0));
+    for seq in 1..1000 {
+        queue.insert(HalfSeq(seq), group(1, seq));
+    }
+    queue.insert(HalfSeq(1000), group(7, 1000));
+    assert_eq!(
+        queue.oldest_of(NameId(7), 1),
+        Oldest::Half(HalfSeq(0), group(7, 0))
+    );
+    queue.apply_op(HalfSeq(0), Kind::Commit, Source::Check, PhysicalOffset(100));
+    assert_eq!(queue.oldest_of(NameId(7), 600), Oldest::NotYet);
+    let found = Oldest::Half(HalfSeq(1000), group(7, 1000));
+    assert_eq!(queue.oldest_of(NameId(7), 600), found);
+    assert_eq!(queue.oldest_of(NameId(7), 1), found);
+    queue.apply_op(
+        HalfSeq(1000),
+        Kind::Rollback,
+        Source::Check,
+        PhysicalOffset(200),
+    );
+    assert_eq!(queue.oldest_of(NameId(7), 1), Oldest::None);
+    assert_eq!(queue.oldest_of(NameId(8), 1), Oldest::None);
+    queue.insert(HalfSeq(1001), group(7, 1001));
+    assert_eq!(
+        queue.oldest_of(NameId(7), 1),
+        Oldest::Half(HalfSeq(1001), group(7, 1001))
+    );
+}
+
+#[test]
+fn undecided_halfs_are_counted_by_topic_and_group_whatever_happens_to_them() {
+    let mut queue = queue(3);
+    let counts = |queue: &HalfQueue| {
+        let topics: Vec<_> = queue.undecided_by_topic().collect();
+        (topics, queue.undecided_of(NameId(1)))
+    };
+    assert_eq!(counts(&queue), (vec![(NameId(0), 3)], 3));
+    queue.apply_op(HalfSeq(0), Kind::Park, Source::Policy, PhysicalOffset(100));
+    queue.apply_op(HalfSeq(1), Kind::Answer, Source::Check, PhysicalOffset(101));
+    queue.relocate(HalfSeq(2), 9000, entry(2));
+    assert_eq!(counts(&queue), (vec![(NameId(0), 3)], 3), "still undecided");
+    queue.apply_op(HalfSeq(0), Kind::Commit, Source::Check, PhysicalOffset(102));
+    queue.apply_op(
+        HalfSeq(1),
+        Kind::Rollback,
+        Source::Check,
+        PhysicalOffset(103),
+    );
+    queue.apply_op(
+        HalfSeq(1),
+        Kind::Conflict,
+        Source::Check,
+        PhysicalOffset(104),
+    );
+    assert_eq!(counts(&queue), (vec![(NameId(0), 1)], 1));
+}

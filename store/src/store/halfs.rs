@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Store, half_image};
-use crate::half_queue::HalfEntry;
+use crate::half_queue::{HalfEntry, Oldest};
 use crate::record::Kind;
 use crate::{Error, HalfSeq, NameId, OpRecord, PhysicalOffset};
 
@@ -107,6 +107,24 @@ impl Store {
     pub fn undecided_counts(&self) -> (u64, u64) {
         let halfs = self.state.shared.halfs.read();
         (halfs.pending(), halfs.parked())
+    }
+
+    /// Undecided halfs by topic. A topic that had one since the store was opened is listed with 0.
+    pub fn undecided_by_topic(&self) -> Vec<(NameId, u64)> {
+        let halfs = self.state.shared.halfs.read();
+        halfs.undecided_by_topic().collect()
+    }
+
+    /// How many halfs of a group are undecided.
+    pub fn undecided_of(&self, group: NameId) -> u64 {
+        self.state.shared.halfs.read().undecided_of(group)
+    }
+
+    /// A group's oldest undecided half, by the store time that never decreases with the sequence. Looks at `looked_at_max`
+    /// halfs; the next search goes on where this one ends.
+    pub fn oldest_undecided_of(&self, group: NameId, looked_at_max: usize) -> Oldest {
+        let mut halfs = self.state.shared.halfs.write();
+        halfs.oldest_of(group, looked_at_max)
     }
 
     /// The sequence that the next half gets.

@@ -1,9 +1,7 @@
 //! What becomes of halfs: states, decisions, checks.
 
-use std::collections::BTreeMap;
-
 use escrow_coordinator::{Counters, LATENCY_BOUNDS_MS, TopicTotals, WaitingGroup};
-use escrow_store::HalfSeq;
+use escrow_store::{HalfSeq, Store};
 
 use super::super::failure::Failure;
 use super::text::Text;
@@ -18,6 +16,7 @@ pub(super) struct Seen {
     pending: u64,
     parked: u64,
     oldest_ms: Option<i64>,
+    by_topic: Vec<(String, u64)>,
 }
 
 pub(super) async fn look(shared: &Shared) -> Result<Seen, Failure> {
@@ -32,20 +31,20 @@ pub(super) async fn look(shared: &Shared) -> Result<Seen, Failure> {
             pending,
             parked,
             oldest_ms: oldest.map(|(_, entry)| entry.store_timestamp),
+            by_topic: by_topic(store),
         }
     });
     Ok(look.await?)
 }
 
-pub(super) fn by_topic(text: &mut Text, counts: &BTreeMap<String, u64>) {
-    for (topic, halfs) in counts {
-        text.gauge(
-            "rocketmq_half_messages",
-            "Undecided half messages",
-            &[("topic", topic)],
-            halfs,
-        );
-    }
+/// Undecided halfs by topic, in the order of their names.
+fn by_topic(store: &Store) -> Vec<(String, u64)> {
+    let counts = store.undecided_by_topic().into_iter();
+    let mut named: Vec<_> = counts
+        .map(|(topic, halfs)| (store.name(topic).to_owned(), halfs))
+        .collect();
+    named.sort();
+    named
 }
 
 /// Name, help and value of a total.
@@ -110,6 +109,14 @@ const TOTALS: [Total; 13] = [
 ];
 
 pub(super) fn put(text: &mut Text, seen: &Seen, now_ms: i64) {
+    for (topic, halfs) in &seen.by_topic {
+        text.gauge(
+            "rocketmq_half_messages",
+            "Undecided half messages",
+            &[("topic", topic)],
+            halfs,
+        );
+    }
     decisions(text, seen);
     for (name, help, value) in TOTALS {
         text.counter(name, help, &[], value(&seen.counters));
