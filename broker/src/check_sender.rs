@@ -89,6 +89,7 @@ fn frame(shared: &Shared, check: &CheckRequest) -> Result<Frame, CheckError> {
         transaction_id: unique_key,
         offset_message_id: Some(&id),
         broker_name: Some(&shared.settings.broker_name),
+        stored_at_ms: Some(half.store_timestamp),
     }
     .encode(&mut frame.ext);
     Ok(frame)

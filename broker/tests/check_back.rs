@@ -41,6 +41,10 @@ async fn the_check_names_the_half_by_its_own_handle() {
     assert_eq!(asked.message.body, b"order 1");
     assert_eq!(asked.message.queue_offset, handle.half_offset);
     assert_eq!(asked.message.physical_offset, handle.commit_log_offset);
+    assert_eq!(
+        number(&check, "escrowStoredAt"),
+        asked.message.store_timestamp
+    );
     let times = properties_of(asked).get("TRANSACTION_CHECK_TIMES").cloned();
     assert_eq!(times.as_deref(), Some("1"));
     running.broker.shutdown().await;

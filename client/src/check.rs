@@ -30,6 +30,9 @@ pub struct Check {
     pub transaction_id: String,
     /// How often the broker has asked, this time included, if it says so.
     pub attempt: Option<u32>,
+    /// When the half was stored, or earlier, in ms. Where the broker does not tell (Apache renews the store time at
+    /// each check), the producer's clock may have to do.
+    pub stored_at_ms: i64,
 }
 
 /// What a checker found.
@@ -196,6 +199,9 @@ impl Asked {
                     .unwrap_or_else(|| half.id())
                     .to_owned(),
                 attempt: attempt.and_then(|times| times.parse().ok()),
+                stored_at_ms: header
+                    .stored_at_ms
+                    .unwrap_or(half.store_timestamp.min(half.born_timestamp)),
                 message: half,
             },
         })

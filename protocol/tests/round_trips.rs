@@ -222,6 +222,7 @@ proptest! {
                 topic: v.some(0, v.text(0)), half_queue_offset: v.long(0), commit_log_offset: v.long(1),
                 message_id: v.some(1, v.text(1)), transaction_id: v.some(2, v.text(2)),
                 offset_message_id: v.some(3, v.text(3)), broker_name: v.some(4, v.text(4)),
+                stored_at_ms: v.some(5, v.long(2)),
             }
             ResumeCheck { topic: v.some(0, v.text(0)), message_id: v.some(1, v.text(1)) }
         );

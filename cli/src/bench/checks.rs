@@ -43,6 +43,7 @@ mod tests {
             transaction_id: Some("K"),
             offset_message_id: None,
             broker_name: Some("broker-a"),
+            stored_at_ms: None,
         }
         .encode(&mut check.ext);
         let end = answer(&check, "group").unwrap();

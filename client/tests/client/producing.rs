@@ -262,7 +262,7 @@ async fn a_name_server_that_is_down_is_skipped() {
 }
 
 /// A check as Apache's broker sends it.
-fn check(transaction_id: &str) -> Frame {
+fn check(transaction_id: &str, stored_at_ms: Option<i64>) -> Frame {
     let properties = format!(
         "UNIQ_KEY\u{1}{transaction_id}\u{2}PGROUP\u{1}orders\u{2}TRAN_MSG\u{1}true\u{2}TRANSACTION_CHECK_TIMES\u{1}3\u{2}"
     );
@@ -294,6 +294,7 @@ fn check(transaction_id: &str) -> Frame {
         transaction_id: Some(transaction_id),
         offset_message_id: None,
         broker_name: Some("broker-a"),
+        stored_at_ms,
     }
     .encode(&mut frame.ext);
     frame.with_body(body.freeze())
@@ -304,7 +305,7 @@ async fn answer_to(checker: impl escrow_client::Checker) -> (Frame, FakeServer) 
     let names = name_server(&broker.address).await;
     let producer = TransactionProducer::new(&client(&names).await, "orders", checker);
     producer.join("Orders").await.unwrap();
-    broker.push.send(check("TX1")).unwrap();
+    broker.push.send(check("TX1", None)).unwrap();
     (broker.expect(request::END_TRANSACTION).await, broker)
 }
 
@@ -312,6 +313,8 @@ async fn answer_to(checker: impl escrow_client::Checker) -> (Frame, FakeServer) 
 async fn a_check_is_answered_with_what_the_checker_found_and_why() {
     let (end, _broker) = answer_to(|check: Check| async move {
         assert_eq!(check.transaction_id, "TX1");
+        // The producer's time of birth: this broker does not tell when it stored the half.
+        assert_eq!(check.stored_at_ms, 1);
         assert_eq!(check.attempt, Some(3));
         assert_eq!(&check.message.body[..], b"order 42");
         Answer::from(Resolution::Commit).because("row is there")
@@ -438,4 +441,18 @@ async fn who_joins_all_brokers_meets_those_that_come_later_too() {
     known.lock().unwrap().push(second.address.clone());
     let heartbeat = second.expect(request::HEART_BEAT).await;
     assert_eq!(groups_of(&heartbeat), ["orders", "stock"]);
+}
+
+#[tokio::test]
+async fn the_time_of_storing_is_taken_from_the_broker_where_it_tells() {
+    let mut broker = storing_broker().await;
+    let names = name_server(&broker.address).await;
+    let producer =
+        TransactionProducer::new(&client(&names).await, "orders", |check: Check| async move {
+            Answer::from(Resolution::Unknown).because(check.stored_at_ms.to_string())
+        });
+    producer.join("Orders").await.unwrap();
+    broker.push.send(check("TX1", Some(77))).unwrap();
+    let end = broker.expect(request::END_TRANSACTION).await;
+    assert_eq!(end.remark.as_deref(), Some("77"));
 }

@@ -174,6 +174,7 @@ fn a_check_names_its_fields() {
         transaction_id: Some("K"),
         offset_message_id: Some("7F"),
         broker_name: Some("broker-a"),
+        stored_at_ms: Some(1_700_000_000_000),
     };
     let wire = [
         ("topic", "t"),
@@ -183,6 +184,7 @@ fn a_check_names_its_fields() {
         ("transactionId", "K"),
         ("offsetMsgId", "7F"),
         ("bname", "broker-a"),
+        ("escrowStoredAt", "1700000000000"),
     ];
     check!(CheckTransactionState, header, wire);
     check!(

@@ -51,6 +51,8 @@ header! {
         optional offset_message_id: &'a str = "offsetMsgId",
         /// Broker that asks; the client repeats it in its answer.
         optional broker_name: &'a str = "bname",
+        /// When the half was first stored, in ms. Unknown to Apache, which renews the store time at each check.
+        optional stored_at_ms: i64 = "escrowStoredAt",
     }
 }
 
