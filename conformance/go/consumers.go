@@ -151,8 +151,7 @@ func orderlyDeadLetter(s *scene) {
 	send(p, message(topic, "", "", "good"))
 	until(60, func() bool { return distinct(in)["good"] })
 	s.observe("delivered", in.bodies())
-	time.Sleep(2 * time.Second)
-	dead := s.inbox(s.name("dead"), "%DLQ%"+s.name("c"), "*")
+	dead := s.deadLetters()
 	dead.await(1, 30)
 	s.expect("dead letter", []string{"bad"}, dead.bodies())
 }
@@ -279,9 +278,7 @@ func deadLetter(s *scene) {
 		times = append(times, m.ReconsumeTimes)
 	}
 	s.expect("reconsume times", []int32{0, 1, 2}, times)
-	// The client refuses to start on a topic without a route.
-	time.Sleep(2 * time.Second)
-	dead := s.inbox(s.name("dead"), "%DLQ%"+s.name("c"), "*")
+	dead := s.deadLetters()
 	dead.await(1, 30)
 	s.expect("dead letter", []string{"body"}, dead.bodies())
 }

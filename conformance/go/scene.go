@@ -50,11 +50,16 @@ func (s *scene) topic(what string, queues int) string {
 	err := a.CreateTopic(context.Background(), admin.WithTopicCreate(topic), admin.WithBrokerAddrCreate(s.broker),
 		admin.WithReadQueueNums(queues), admin.WithWriteQueueNums(queues))
 	must(0, err)
-	until(10, func() bool {
-		found, err := a.FetchPublishMessageQueues(context.Background(), topic)
-		return err == nil && len(found) == queues
-	})
+	until(10, func() bool { return queuesOf(a, topic) == queues })
 	return topic
+}
+
+func queuesOf(a admin.Admin, topic string) int {
+	found, err := a.FetchPublishMessageQueues(context.Background(), topic)
+	if err != nil {
+		return 0
+	}
+	return len(found)
 }
 
 func message(topic, tag, key, body string) *primitive.Message {
@@ -169,6 +174,15 @@ func (s *scene) inbox(group, topic, tags string, options ...consumer.Option) *in
 	c := s.consumer(group, topic, tags, into(i), options...)
 	s.closers = append(s.closers, func() { c.Shutdown() })
 	return i
+}
+
+// deadLetters receives what the scene's consumer group gave up. The client refuses to start on a topic without a route.
+func (s *scene) deadLetters() *inbox {
+	topic := "%DLQ%" + s.name("c")
+	a := must(admin.NewAdmin(admin.WithResolver(s.resolver())))
+	defer a.Close()
+	until(60, func() bool { return queuesOf(a, topic) > 0 })
+	return s.inbox(s.name("dead"), topic, "*")
 }
 
 func until(seconds int, condition func() bool) bool {
