@@ -7,6 +7,7 @@
 //! | `client` ([`Client`]) | connections by address, group membership, heartbeats |
 //! | [`route`] | where a topic's queues are |
 //! | [`producer`], [`transaction`], [`check`] | sending; halfs and their decisions; answering checks |
+//! | `check_server` | answering checks from marker tables, for services that do not |
 //! | [`consumer`] | pulling with long polls |
 //! | [`unique_key`], [`message`], [`error`] | ids, messages, failures |
 //!
@@ -14,6 +15,8 @@
 
 mod brokers;
 pub mod check;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+pub mod check_server;
 mod client;
 mod compression;
 pub mod connection;

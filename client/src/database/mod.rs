@@ -9,7 +9,8 @@
 //! |---|---|
 //! | [`marker`] ([`MarkerDb`]) | markers, the fence before COMMIT, the check; the SQL is in one file per engine |
 //! | [`verdict`] | what a check finds, and why it sometimes cannot say |
-//! | [`migrate`] | the tables |
+//! | [`mod@migrate`] | the tables |
+//! | [`url`], [`tables`] | for programs that are given a URL: any engine, and no password in a log |
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod blocker;
@@ -22,9 +23,13 @@ mod mysql;
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+pub mod tables;
+pub mod url;
 pub mod verdict;
 
 pub use decide::PURGE_MARGIN;
 pub use marker::{CheckQuery, Domain, MarkerDb, MarkerError, TxId};
 pub use migrate::migrate;
+pub use tables::{OpenError, Tables};
+pub use url::{UrlError, UrlSource};
 pub use verdict::{Reason, Verdict};
