@@ -28,6 +28,7 @@
 mod checkpoint;
 mod commit_log;
 mod consume_queue;
+mod decisions;
 mod disk;
 mod error;
 mod file_disk;
@@ -57,6 +58,7 @@ mod upkeep;
 
 pub use checkpoint::{CheckpointDone, CheckpointJob};
 pub use consume_queue::{Boundary, QueueEntry};
+pub use decisions::{DecisionPage, DecisionQuery, DecisionRecord};
 pub use disk::{Disk, DiskFile, DiskLock};
 pub use error::{Error, ErrorKind};
 pub use file_disk::FileDisk;

@@ -44,7 +44,7 @@ pub enum Lookup {
 /// Shared and cheap to clone; reads beside the writer.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Reader {

@@ -158,6 +158,16 @@ pub(super) fn id(shared: &Shared, handle: PhysicalOffset) -> String {
     )
 }
 
+/// How many rows a page may have.
+pub(super) fn limit(value: &str, max: usize) -> Result<usize, Failure> {
+    match value.parse() {
+        Ok(limit) if (1..=max).contains(&limit) => Ok(limit),
+        _ => Err(Failure::bad_request(format!(
+            "limit: not a number from 1 to {max}"
+        ))),
+    }
+}
+
 /// The half that `id` names: a message id, or the number of its place among all halfs.
 pub(super) async fn find(shared: &Shared, id: &str) -> Result<HalfSeq, Failure> {
     if id.len() < 20

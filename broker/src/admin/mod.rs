@@ -7,6 +7,7 @@
 //! | `GET /api/status` | what is pending and parked, rates, the oldest, who has nobody to ask |
 //! | `GET /api/topics`, `GET /api/groups` | what there is |
 //! | `GET /api/groups/{group}/watermark` | up to when everything of a producer group is decided |
+//! | `GET /api/decisions` | what was decided, oldest first: `{"decisions":[..],"next":cursor}`; `group`, `since`, `limit`, `cursor` |
 //! | `GET /api/pending` | `{"rows":[..],"next":cursor}`; `topic`, `group`, `state`, `key`, `older_than`, `younger_than`, `limit`, `cursor` |
 //! | `GET /api/pending/watch` | the same as server-sent events, every `interval` |
 //! | `GET /api/pending/{id}` | one half with its history; the id is a message id or a half offset |
@@ -16,6 +17,7 @@
 //! Failures are `{"error":..}` with a status of 4xx or 5xx. It serves whoever may reach it (see [`guard`]) and
 //! never touches the log itself: looks and decisions go to the log thread like everybody's.
 
+mod decision_log;
 mod decisions;
 mod failure;
 mod guard;
@@ -91,6 +93,7 @@ fn router(admin: Admin) -> Router {
         .route("/api/topics", get(inventory::topics))
         .route("/api/groups", get(inventory::groups))
         .route("/api/groups/{group}/watermark", get(watermark::show))
+        .route("/api/decisions", get(decision_log::list))
         .route("/api/pending", get(pending::list))
         .route("/api/pending/watch", get(watch::watch))
         .route("/api/pending/{id}", get(pending::show))

@@ -78,7 +78,7 @@ impl Question {
             "state" => self.filter.state = Some(state(value)?),
             "older_than" => self.filter.age_min_ms = Some(age(name, value)?),
             "younger_than" => self.filter.age_max_ms = Some(age(name, value)?),
-            "limit" => self.limit = limit(value)?,
+            "limit" => self.limit = half::limit(value, LIMIT_MAX)?,
             "cursor" => {
                 let cursor = value
                     .parse()
@@ -124,15 +124,6 @@ fn age(name: &str, value: &str) -> Result<u64, Failure> {
     let age: Duration = parse_duration(value)
         .map_err(|problem| Failure::bad_request(format!("{name}: {problem}")))?;
     Ok(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn limit(value: &str) -> Result<usize, Failure> {
-    match value.parse() {
-        Ok(limit) if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),
-        _ => Err(Failure::bad_request(format!(
-            "limit: not a number from 1 to {LIMIT_MAX}"
-        ))),
-    }
 }
 
 /// Reads the records of a page, off the async threads. The filter by key compares hashes; here the keys

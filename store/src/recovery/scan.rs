@@ -201,7 +201,12 @@ impl<'a> Scan<'a> {
         Ok(first)
     }
 
-    fn head_at(&mut self, segment: &Segment, offset: u64) -> Result<Option<Header>, Error> {
+    /// The record's head at `offset`, if it can be trusted.
+    pub(crate) fn head_at(
+        &mut self,
+        segment: &Segment,
+        offset: u64,
+    ) -> Result<Option<Header>, Error> {
         let head = self.bytes(segment, offset, HEADER_BYTES)?;
         let header = Header::decode(head, offset).ok();
         Ok(header.filter(|header| self.fits(segment, header)))
