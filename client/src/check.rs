@@ -1,6 +1,7 @@
 //! Answering the broker's question "what became of this half message?".
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -112,16 +113,32 @@ impl Checkers {
     }
 
     pub(crate) fn insert(&self, group: &str, checker: impl Checker) {
+        let member = self.member(checker);
+        self.by_group.write().insert(group.to_owned(), member);
+    }
+
+    /// Registers `checker` unless the group has one; answers whether it did.
+    pub(crate) fn claim(&self, group: &str, checker: impl Checker) -> bool {
+        let member = self.member(checker);
+        match self.by_group.write().entry(group.to_owned()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(free) => {
+                free.insert(member);
+                true
+            }
+        }
+    }
+
+    fn member(&self, checker: impl Checker) -> Member {
         let checker = Arc::new(checker);
         let erased = move |check| -> Pending {
             let checker = Arc::clone(&checker);
             Box::pin(async move { checker.check(check).await })
         };
-        let member = Member {
+        Member {
             checker: Arc::new(erased),
             room: Arc::new(Semaphore::new(self.at_once_max)),
-        };
-        self.by_group.write().insert(group.to_owned(), member);
+        }
     }
 
     /// The groups whose checks are answered here, in order.

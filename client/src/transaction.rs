@@ -72,6 +72,16 @@ impl TransactionProducer {
         Self { producer }
     }
 
+    /// As [`TransactionProducer::new`], which takes the group over; here a group whose checks another checker of this
+    /// client answers is left to it.
+    #[must_use]
+    pub fn claim(client: &Client, group: &str, checker: impl Checker) -> Option<Self> {
+        let claimed = client.shared.checkers.claim(group, checker);
+        claimed.then(|| Self {
+            producer: Producer::new(client, group),
+        })
+    }
+
     /// The producer group.
     #[must_use]
     pub fn group(&self) -> &str {

@@ -20,6 +20,11 @@ impl TxId {
     /// The longest id in bytes.
     pub const LEN_MAX: usize = 64;
 
+    /// The id that the producer drew for a half.
+    pub(super) fn drawn(key: String) -> Self {
+        Self(key)
+    }
+
     /// The id as it stands in the table.
     #[must_use]
     pub fn as_str(&self) -> &str {

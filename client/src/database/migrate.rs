@@ -98,7 +98,9 @@ async fn run<DB: MarkerDb>(connection: &mut DB::Connection) -> Result<Identity, 
     identity::<DB>(connection).await
 }
 
-async fn identity<DB: MarkerDb>(connection: &mut DB::Connection) -> Result<Identity, MigrateError> {
+pub(super) async fn identity<DB: MarkerDb>(
+    connection: &mut DB::Connection,
+) -> Result<Identity, MigrateError> {
     let (domain, version) = DB::identity(connection)
         .await?
         .ok_or_else(|| MigrateError::NoIdentity("no row".to_owned()))?;

@@ -1,0 +1,122 @@
+//! Starting a transactional producer: nothing is sent before database and group are known to be in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::Pool;
+
+use super::background::Background;
+use super::marker::{CheckQuery, MarkerDb};
+use super::migrate::{MigrateError, identity};
+use super::producer::{BoundProducer, BoundSettings, Shared};
+use super::verdict::Verdict;
+use crate::check::{Answer, Check};
+use crate::client::Client;
+use crate::error::Error;
+use crate::transaction::TransactionProducer;
+use escrow_protocol::properties::name;
+use escrow_protocol::transaction::Resolution;
+
+/// Connections for asking the database what became of a transaction.
+const DECIDING_CONNECTIONS: u32 = 2;
+
+/// How long a check waits for one of them.
+const DECIDING_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why a transactional producer did not start. Nothing was sent, and the group was not joined.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The database is not as it must be, or cannot be reached.
+    #[error("database: {0}")]
+    Database(#[from] MigrateError),
+    /// No broker could be told that we answer for the group.
+    #[error("the producer group cannot be joined: {0}")]
+    Join(#[source] Error),
+    /// The name servers know no broker that can be reached.
+    #[error("the producer group cannot be joined: no broker can be reached")]
+    NoBroker,
+    /// This client has a producer for the group already. Two databases need two groups: any member may be asked about
+    /// any half of its group.
+    #[error("this client answers for producer group {0} already")]
+    GroupTaken(String),
+}
+
+impl<DB: MarkerDb> BoundProducer<DB> {
+    /// Checks the database behind `pool`, registers as the one who answers the broker's checks for `group`, and makes
+    /// that known to all brokers.
+    ///
+    /// `pool` is the application's; markers are written through it, in the application's transactions. What became of a
+    /// transaction is asked on two connections besides, opened with the same options when they are needed.
+    ///
+    /// # Errors
+    /// See [`StartError`]; each says what to change.
+    pub async fn start(
+        client: &Client,
+        group: impl Into<String>,
+        pool: &Pool<DB>,
+        settings: BoundSettings,
+    ) -> Result<Self, StartError> {
+        let group = group.into();
+        let mut connection = pool.acquire().await.map_err(MigrateError::Database)?;
+        let domain = identity::<DB>(&mut connection).await?.domain;
+        drop(connection);
+        let deciding = pool
+            .options()
+            .clone()
+            .min_connections(0)
+            .max_connections(DECIDING_CONNECTIONS)
+            .acquire_timeout(DECIDING_ACQUIRE_TIMEOUT)
+            .connect_lazy_with((*pool.connect_options()).clone());
+        let (asked, name) = (deciding.clone(), client.id().to_owned());
+        let checker = move |check: Check| answer(asked.clone(), name.clone(), check);
+        let Some(halfs) = TransactionProducer::claim(client, &group, checker) else {
+            return Err(StartError::GroupTaken(group));
+        };
+        let joined = client.join_all().await;
+        let refusal = match joined {
+            Ok(0) => Some(StartError::NoBroker),
+            Ok(_) => None,
+            Err(error) => Some(StartError::Join(error)),
+        };
+        if let Some(refusal) = refusal {
+            halfs.leave().await;
+            return Err(refusal);
+        }
+        Ok(Self {
+            shared: Arc::new(Shared {
+                halfs,
+                background: Background::new(),
+                client: client.clone(),
+                pool: pool.clone(),
+                deciding,
+                domain,
+                settings,
+            }),
+        })
+    }
+}
+
+async fn answer<DB: MarkerDb>(deciding: Pool<DB>, name: String, check: Check) -> Answer {
+    let unknown = |why: String| Answer::from(Resolution::Unknown).because(why);
+    let tx_id = match check.transaction_id.parse() {
+        Ok(id) => id,
+        Err(error) => return unknown(format!("not_an_id: {error}")),
+    };
+    let half = &check.message;
+    let domain = half.get(name::ESCROW_DOMAIN);
+    let domain = domain.and_then(|domain| domain.parse().ok());
+    let query = CheckQuery {
+        tx_id,
+        stored_at_ms: check.stored_at_ms,
+        decided_by: format!("checker {name}"),
+        domain,
+        // A half that names no database may have its marker in another one.
+        may_tombstone: domain.is_some(),
+    };
+    match DB::decide(&deciding, &query).await {
+        Verdict::Committed => Resolution::Commit.into(),
+        Verdict::RolledBack => Resolution::Rollback.into(),
+        Verdict::Unknown(reason) => unknown(reason.to_string()),
+    }
+}
