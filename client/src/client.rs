@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use escrow_protocol::body::MessageQueue;
 use escrow_protocol::code::{request, response};
 use escrow_protocol::frame::Frame;
-use escrow_protocol::header::UnregisterClient;
+use escrow_protocol::header::{NotifyConsumerIdsChanged, UnregisterClient};
 use parking_lot::Mutex;
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
@@ -229,6 +229,16 @@ impl Client {
         }
     }
 
+    /// Leaves a consumer group as soon as the brokers can be told; for consumers that are dropped.
+    pub(crate) fn leave_soon(&self, group: &str) {
+        self.shared.membership.remove_consumer(group);
+        // Without a runtime there are no connections either.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (client, group) = (self.clone(), group.to_owned());
+            runtime.spawn(async move { client.leave(&group, true).await });
+        }
+    }
+
     fn unregister_frame(&self, group: &str, consumes: bool) -> Frame {
         let mut frame = Frame::request(request::UNREGISTER_CLIENT);
         UnregisterClient {
@@ -304,8 +314,12 @@ impl Inbound for FromBroker {
                     shared.checkers.dispatch(connection, &asked);
                 }
             }
-            // Consumers of this crate take all queues: they have nothing to share out anew.
-            request::NOTIFY_CONSUMER_IDS_CHANGED => {}
+            request::NOTIFY_CONSUMER_IDS_CHANGED => {
+                let header = NotifyConsumerIdsChanged::decode(&asked.ext);
+                if let (Some(shared), Ok(changed)) = (self.client.upgrade(), header) {
+                    shared.membership.members_changed(changed.consumer_group);
+                }
+            }
             _ if asked.is_oneway() => {}
             code => {
                 let remark = format!(" request type {code} not supported");

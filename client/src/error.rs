@@ -1,6 +1,7 @@
 //! What can go wrong between a caller and a broker, sorted by what the caller may conclude.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use escrow_protocol::frame::FrameError;
@@ -81,6 +82,14 @@ pub enum Error {
     /// A local socket operation failed.
     #[error("local address: {0}")]
     Local(#[source] io::Error),
+    /// The file with a broadcasting consumer's offsets cannot be read or written.
+    #[error("offsets in {}: {source}", path.display())]
+    OffsetsFile {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said, or what is wrong with the content.
+        source: io::Error,
+    },
     /// This client was closed.
     #[error("the client is closed")]
     Closed,

@@ -1,15 +1,17 @@
 //! Which groups this client is a member of, and telling brokers so.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use escrow_protocol::body::{
-    self, ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, MessageModel, ProducerData,
-    SubscriptionData,
-};
+use escrow_protocol::body::{self, ConsumerData, HeartbeatData, ProducerData};
 use escrow_protocol::code::request;
 use escrow_protocol::frame::Frame;
 use escrow_protocol::header::HEARTBEAT_CHECKS;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::error::{Error, Result};
 
 /// The groups of one client.
 #[derive(Default)]
@@ -20,8 +22,8 @@ pub(crate) struct Membership {
 #[derive(Default)]
 struct Groups {
     producers: BTreeSet<String>,
-    /// Subscriptions by group and topic.
-    consumers: BTreeMap<String, BTreeMap<String, SubscriptionData>>,
+    /// By group; each with the bell that its consumer listens to.
+    consumers: BTreeMap<String, (ConsumerData, Arc<Notify>)>,
 }
 
 impl Membership {
@@ -33,10 +35,25 @@ impl Membership {
         self.groups.lock().producers.remove(group);
     }
 
-    pub(crate) fn add_consumer(&self, group: &str, subscription: SubscriptionData) {
+    /// Adds a consumer; answers with the bell that rings when members come or go.
+    ///
+    /// # Errors
+    /// [`Error::Settings`]: a client is one member of a group at most.
+    pub(crate) fn add_consumer(&self, consumer: ConsumerData) -> Result<Arc<Notify>> {
         let mut groups = self.groups.lock();
-        let subscriptions = groups.consumers.entry(group.to_owned()).or_default();
-        subscriptions.insert(subscription.topic.clone(), subscription);
+        let Entry::Vacant(place) = groups.consumers.entry(consumer.group_name.clone()) else {
+            return Err(Error::Settings("this client has a consumer of that group"));
+        };
+        let changed = Arc::new(Notify::new());
+        place.insert((consumer, Arc::clone(&changed)));
+        Ok(changed)
+    }
+
+    /// A broker says that members of a consumer group came or went.
+    pub(crate) fn members_changed(&self, group: &str) {
+        if let Some((_, changed)) = self.groups.lock().consumers.get(group) {
+            changed.notify_one();
+        }
     }
 
     pub(crate) fn remove_consumer(&self, group: &str) {
@@ -62,14 +79,7 @@ impl Membership {
         let producers = groups.producers.iter().map(|group| ProducerData {
             group_name: group.clone(),
         });
-        let consumers = groups.consumers.iter().map(|(group, topics)| ConsumerData {
-            group_name: group.clone(),
-            consume_type: ConsumeType::Actively,
-            message_model: MessageModel::Clustering,
-            consume_from_where: ConsumeFromWhere::FirstOffset,
-            unit_mode: false,
-            subscription_data_set: topics.values().cloned().collect(),
-        });
+        let consumers = groups.consumers.values().map(|(data, _)| data.clone());
         let data = HeartbeatData {
             client_id: client_id.to_owned(),
             producer_data_set: producers.collect(),
@@ -89,6 +99,7 @@ impl Membership {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use escrow_protocol::body::SubscriptionData;
 
     #[test]
     fn a_heartbeat_names_every_group_and_subscription() {
@@ -99,8 +110,14 @@ mod tests {
             topic: topic.to_owned(),
             ..SubscriptionData::default()
         };
-        membership.add_consumer("shipping", subscription("A"));
-        membership.add_consumer("shipping", subscription("B"));
+        let shipping = ConsumerData {
+            group_name: "shipping".to_owned(),
+            subscription_data_set: vec![subscription("A"), subscription("B")],
+            ..ConsumerData::default()
+        };
+        membership.add_consumer(shipping.clone()).unwrap();
+        let second = membership.add_consumer(shipping);
+        assert!(matches!(second, Err(Error::Settings(_))));
         let frame = membership.heartbeat("c", &[]).unwrap();
         let data: HeartbeatData = body::decode(&frame.body).unwrap();
         assert_eq!(data.client_id, "c");

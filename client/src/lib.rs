@@ -1,5 +1,5 @@
-//! A client of EscrowMQ and of Apache RocketMQ: connections, producers, transactional producers and a simple
-//! consumer, over the remoting protocol.
+//! A client of EscrowMQ and of Apache RocketMQ: connections, producers, transactional producers and
+//! consumers, over the remoting protocol.
 //!
 //! | module | what |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | [`route`] | where a topic's queues are |
 //! | [`producer`], [`transaction`], [`check`] | sending; halfs and their decisions; answering checks |
 //! | `check_server` | answering checks from marker tables, for services that do not |
-//! | [`consumer`] | pulling with long polls |
+//! | [`consumer`] | push consumers (concurrent, orderly, broadcasting) and the pull consumer |
 //! | [`unique_key`], [`message`], [`error`] | ids, messages, failures |
 //!
 //! It knows nothing of how a broker works inside, and depends on `escrow-protocol` alone.
@@ -36,7 +36,10 @@ pub mod unique_key;
 pub use brokers::Broker;
 pub use check::{Answer, Check, Checker};
 pub use client::{Client, Settings};
-pub use consumer::{Batch, Consumer, ConsumerSettings, Start};
+pub use consumer::{
+    Batch, Handler, LocalOffsets, Outcome, PullConsumer, PullSettings, PushConsumer, PushSettings,
+    Start, Subscription,
+};
 pub use error::{Error, Result};
 pub use escrow_protocol::body::MessageQueue;
 pub use escrow_protocol::transaction::Resolution;

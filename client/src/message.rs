@@ -192,6 +192,10 @@ impl ReceivedMessage {
         Properties(&self.properties).keys()
     }
 
+    pub(crate) fn properties_text(&self) -> &str {
+        &self.properties
+    }
+
     /// All properties, in no particular order.
     pub fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
         Properties(&self.properties).iter()

@@ -1,10 +1,13 @@
 //! Positions in queues: where they begin and end, and how far a group has come.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use escrow_protocol::body::MessageQueue;
 use escrow_protocol::code::{request, response};
 use escrow_protocol::frame::Frame;
 use escrow_protocol::header::{
-    GetMaxOffset, GetMinOffset, OffsetResponse, QueryConsumerOffset, UpdateConsumerOffset,
+    Boundary, GetMaxOffset, GetMinOffset, OffsetResponse, QueryConsumerOffset, SearchOffset,
+    UpdateConsumerOffset,
 };
 
 use crate::client::{Client, unreadable};
@@ -36,6 +39,24 @@ impl Client {
         GetMinOffset {
             topic: &queue.topic,
             queue_id: queue.queue_id,
+            broker_name: Some(&queue.broker_name),
+        }
+        .encode(&mut frame.ext);
+        self.ask_offset(queue, frame).await
+    }
+
+    /// The offset of the first message stored at `time` or later; the queue's end if there is none.
+    ///
+    /// # Errors
+    /// As [`Client::max_offset`].
+    pub async fn offset_at(&self, queue: &MessageQueue, time: SystemTime) -> Result<i64> {
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut frame = Frame::request(request::SEARCH_OFFSET_BY_TIMESTAMP);
+        SearchOffset {
+            topic: &queue.topic,
+            queue_id: queue.queue_id,
+            timestamp: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX),
+            boundary: Boundary::Lower,
             broker_name: Some(&queue.broker_name),
         }
         .encode(&mut frame.ext);

@@ -24,12 +24,14 @@ use crate::error::{Error, Result};
 use crate::message::{BODY_BYTES_MAX, Message};
 use crate::route::DEFAULT_TOPIC_QUEUES;
 
-pub(crate) use content::Content;
 use content::keyed_properties;
+pub(crate) use content::{Content, Reconsumed};
 pub use receipt::{SendReceipt, Stored};
 
 /// Times a send is tried in all, as the Java client.
 const TRIES: usize = 3;
+/// What the Java client calls itself when it sends failed messages back.
+const INTERNAL_GROUP: &str = "CLIENT_INNER_PRODUCER";
 
 /// Sends messages for one producer group. Clones share the group and the round of queues.
 ///
@@ -44,16 +46,24 @@ pub struct Producer {
 }
 
 impl Producer {
+    /// A producer that is no member of a group: for what the client sends on its own account.
+    pub(crate) fn internal(client: &Client) -> Self {
+        Self {
+            client: client.clone(),
+            group: INTERNAL_GROUP.into(),
+            turn: Arc::default(),
+            within: client.shared.settings.request_timeout,
+        }
+    }
+
     /// A producer of `group`, whose sends take [`Settings::request_timeout`](crate::Settings::request_timeout) at most.
     #[must_use]
     pub fn new(client: &Client, group: impl Into<String>) -> Self {
         let group = group.into();
         client.shared.membership.add_producer(&group);
         Self {
-            client: client.clone(),
             group: group.into(),
-            turn: Arc::new(AtomicUsize::new(0)),
-            within: client.shared.settings.request_timeout,
+            ..Self::internal(client)
         }
     }
 
@@ -176,6 +186,7 @@ impl Producer {
             sys_flag: 0,
             properties: String::new(),
             batch: true,
+            reconsumed: None,
         };
         self.try_often(&content, &keys.join(",")).await
     }
@@ -185,7 +196,7 @@ impl Producer {
         self.client.leave(&self.group, false).await;
     }
 
-    async fn try_often(&self, content: &Content<'_>, key: &str) -> Result<SendReceipt> {
+    pub(crate) async fn try_often(&self, content: &Content<'_>, key: &str) -> Result<SendReceipt> {
         let deadline = Instant::now() + self.within;
         let mut failed_at: Option<String> = None;
         let mut tried = 0;
@@ -287,9 +298,9 @@ impl Producer {
             born_timestamp: now_ms(),
             flag: content.flag,
             properties: Some(&content.properties),
-            reconsume_times: Some(0),
+            reconsume_times: Some(content.reconsumed.map_or(0, |r| r.times)),
             unit_mode: false,
-            reconsume_times_max: None,
+            reconsume_times_max: content.reconsumed.map(|r| r.times_max),
             batch: content.batch,
             broker_name: Some(&queue.broker_name),
         }

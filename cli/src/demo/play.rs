@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use escrow_broker::Broker;
-use escrow_client::{Batch, Client, Consumer, ConsumerSettings, Settings};
+use escrow_client::{Batch, Client, PullConsumer, PullSettings, Settings, Subscription};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -64,7 +64,7 @@ pub(super) async fn play(folder: &Path, orders: u64, within: Duration) -> anyhow
 struct Stage {
     client: Client,
     admin: Admin,
-    shipping: Consumer,
+    shipping: PullConsumer,
     shop: Shop,
     database: PathBuf,
     orders: u64,
@@ -85,7 +85,8 @@ impl Stage {
             .create_topic(TOPIC, QUEUES)
             .await
             .context("cannot create the topic")?;
-        let shipping = Consumer::subscribe(&client, SHIPPING, TOPIC, ConsumerSettings::default());
+        let topic = Subscription::all(TOPIC);
+        let shipping = PullConsumer::subscribe(&client, SHIPPING, topic, PullSettings::default())?;
         let database = folder.join("orders.db");
         let shop = Shop::open(namesrv, &database, 1, orders)?;
         let bar = ProgressBar::new(orders).with_style(ProgressStyle::with_template(

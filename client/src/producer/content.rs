@@ -4,7 +4,7 @@ use bytes::Bytes;
 use escrow_protocol::properties::{self, name};
 
 use crate::compression;
-use crate::message::Message;
+use crate::message::{Message, ReceivedMessage};
 
 /// What one send carries, whatever queue it goes to.
 pub(crate) struct Content<'a> {
@@ -14,6 +14,14 @@ pub(crate) struct Content<'a> {
     pub(crate) sys_flag: i32,
     pub(crate) properties: String,
     pub(crate) batch: bool,
+    pub(crate) reconsumed: Option<Reconsumed>,
+}
+
+/// What a message that failed says about itself when it is sent again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reconsumed {
+    pub(crate) times: i32,
+    pub(crate) times_max: i32,
 }
 
 impl<'a> Content<'a> {
@@ -32,6 +40,26 @@ impl<'a> Content<'a> {
             sys_flag,
             properties,
             batch: false,
+            reconsumed: None,
+        }
+    }
+
+    /// A message that was received, for the retry topic of its group.
+    pub(crate) fn again(
+        retry_topic: &'a str,
+        message: &ReceivedMessage,
+        properties: String,
+        reconsumed: Reconsumed,
+    ) -> Self {
+        let (body, sys_flag) = compression::compress(&message.body);
+        Self {
+            topic: retry_topic,
+            body,
+            flag: message.flag,
+            sys_flag,
+            properties,
+            batch: false,
+            reconsumed: Some(reconsumed),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod connection;
 mod connector;
-mod consuming;
 mod producing;
+mod pulling;
 mod sending;
 mod support;

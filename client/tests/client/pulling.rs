@@ -1,4 +1,4 @@
-//! The simple consumer: where it begins, what it passes on, how it goes on after trouble.
+//! The pull consumer: where it begins, what it passes on, how it goes on after trouble.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::{FakeServer, Reaction, name_server, ok};
 use bytes::BytesMut;
-use escrow_client::{Client, Consumer, ConsumerSettings, Settings};
+use escrow_client::{Client, MessageQueue, PullConsumer, PullSettings, Settings, Subscription};
 use escrow_protocol::code::{request, response};
 use escrow_protocol::frame::Frame;
 use escrow_protocol::header::{OffsetResponse, PullRequest, PullResponse, UpdateConsumerOffset};
@@ -79,17 +79,13 @@ fn script(frame: &Frame) -> Reaction {
     }
 }
 
-async fn consumer(broker: &FakeServer, tags: &str) -> (Consumer, FakeServer) {
+async fn consumer(broker: &FakeServer, tags: &str) -> (PullConsumer, FakeServer) {
     let names = name_server(&broker.address).await;
     let client = Client::start(Settings::new(&names.address)).await.unwrap();
-    let settings = ConsumerSettings {
-        tags: tags.to_owned(),
-        ..ConsumerSettings::default()
-    };
-    (
-        Consumer::subscribe(&client, "shipping", "T", settings),
-        names,
-    )
+    let subscription = Subscription::tags("T", tags);
+    let settings = PullSettings::default();
+    let consumer = PullConsumer::subscribe(&client, "shipping", subscription, settings).unwrap();
+    (consumer, names)
 }
 
 #[tokio::test]
@@ -174,4 +170,91 @@ async fn a_consumer_that_closes_leaves_its_group() {
     consumer.close().await;
     let leave = broker.expect(request::UNREGISTER_CLIENT).await;
     assert_eq!(leave.ext.get("consumerGroup"), Some("shipping"));
+}
+
+fn queue(queue_id: i32) -> MessageQueue {
+    MessageQueue {
+        broker_name: "broker-a".to_owned(),
+        queue_id,
+        topic: "T".to_owned(),
+    }
+}
+
+/// Every queue is endless: at offset n there is the message n.
+fn endless(frame: &Frame) -> Reaction {
+    if frame.code != request::PULL_MESSAGE {
+        return script(frame);
+    }
+    let pull = PullRequest::decode(&frame.ext).unwrap();
+    let mut body = BytesMut::new();
+    for offset in pull.queue_offset..pull.queue_offset + 2 {
+        record(&mut body, offset, "A", 0, offset.to_string().as_bytes());
+    }
+    pulled(frame, response::SUCCESS, pull.queue_offset + 2, body)
+}
+
+#[tokio::test]
+async fn after_a_seek_nothing_comes_that_was_pulled_before() {
+    let broker = FakeServer::start(endless).await;
+    let names = name_server(&broker.address).await;
+    let client = Client::start(Settings::new(&names.address)).await.unwrap();
+    let mut consumer = PullConsumer::assign(
+        &client,
+        "shipping",
+        Subscription::all("T"),
+        [queue(0)],
+        PullSettings::default(),
+    )
+    .unwrap();
+    let first = async |consumer: &mut PullConsumer| {
+        let batch = consumer.next().await.unwrap();
+        assert_eq!(batch.queue(), &queue(0));
+        batch.messages()[0].queue_offset
+    };
+    assert_eq!(first(&mut consumer).await, 5);
+    assert_eq!(first(&mut consumer).await, 7);
+    for target in [40, 1, 1] {
+        consumer.seek(&queue(0), target).unwrap();
+        assert_eq!(first(&mut consumer).await, target);
+        assert_eq!(first(&mut consumer).await, target + 2);
+    }
+    assert!(consumer.seek(&queue(1), 0).is_err());
+}
+
+#[tokio::test]
+async fn an_application_that_is_slow_slows_the_pulls() {
+    let mut broker = FakeServer::start(endless).await;
+    let names = name_server(&broker.address).await;
+    let client = Client::start(Settings::new(&names.address)).await.unwrap();
+    let settings = PullSettings {
+        ahead_max: 3,
+        ..PullSettings::default()
+    };
+    let all = Subscription::all("T");
+    let mut consumer =
+        PullConsumer::assign(&client, "shipping", all, [queue(0)], settings).unwrap();
+    // Three wait, one more is pulled and finds no room.
+    for _ in 0..4 {
+        broker.expect(request::PULL_MESSAGE).await;
+    }
+    let fifth = broker.expect(request::PULL_MESSAGE);
+    let fifth = tokio::time::timeout(Duration::from_millis(300), fifth);
+    assert!(fifth.await.is_err());
+    consumer.next().await.unwrap();
+    broker.expect(request::PULL_MESSAGE).await;
+}
+
+#[tokio::test]
+async fn a_group_has_one_consumer_in_a_client() {
+    let broker = FakeServer::start(script).await;
+    let names = name_server(&broker.address).await;
+    let client = Client::start(Settings::new(&names.address)).await.unwrap();
+    let subscribe = || {
+        let all = Subscription::all("T");
+        PullConsumer::subscribe(&client, "shipping", all, PullSettings::default())
+    };
+    let first = subscribe().unwrap();
+    assert!(subscribe().is_err());
+    drop(first);
+    assert!(subscribe().is_ok());
 }
