@@ -36,15 +36,24 @@ impl Member {
     }
 }
 
+/// A member of a producer group.
+#[derive(Debug)]
+struct Producer {
+    member: Member,
+    /// It declared that it answers the group's checks.
+    checks: bool,
+}
+
 /// All producer groups with live members. Times are milliseconds of the monotonic clock.
 #[derive(Debug, Default)]
 pub(crate) struct Producers {
-    groups: Mutex<HashMap<String, HashMap<ConnectionId, Member>>>,
+    groups: Mutex<HashMap<String, HashMap<ConnectionId, Producer>>>,
 }
 
 impl Producers {
-    /// A heartbeat names this group. True if the connection was not a member under this client id before.
-    pub(crate) fn register(&self, now_ms: u64, group: &str, client: &Client) -> bool {
+    /// A heartbeat names this group, and says whether the client answers its checks. True if the connection was not a member
+    /// under this client id before, or now answers checks.
+    pub(crate) fn register(&self, now_ms: u64, group: &str, client: &Client, checks: bool) -> bool {
         let mut groups = self.groups.lock();
         if !groups.contains_key(group) {
             groups.insert(group.to_owned(), HashMap::new());
@@ -56,8 +65,11 @@ impl Producers {
             client: client.clone(),
             seen_ms: now_ms,
         };
-        let old = members.insert(client.connection, member);
-        old.is_none_or(|old| old.client.client_id != client.client_id)
+        let producer = Producer { member, checks };
+        let old = members.insert(client.connection, producer);
+        old.is_none_or(|old| {
+            old.member.client.client_id != client.client_id || checks && !old.checks
+        })
     }
 
     /// The client leaves this group.
@@ -84,7 +96,7 @@ impl Producers {
     pub(crate) fn expire(&self, now_ms: u64) -> Vec<ConnectionId> {
         let mut expired = Vec::new();
         self.groups.lock().retain(|group, members| {
-            members.retain(|connection, member| {
+            members.retain(|connection, Producer { member, .. }| {
                 let keep = !member.expired(now_ms);
                 if !keep {
                     tracing::warn!(group, client = member.client.client_id, "producer expired");
@@ -104,7 +116,7 @@ impl Producers {
             .get(group)
             .into_iter()
             .flat_map(HashMap::values)
-            .cloned()
+            .map(|producer| producer.member.clone())
             .collect();
         members.sort_by_key(|member| member.client.connection.0);
         members
@@ -120,10 +132,9 @@ impl Producers {
     /// Live members over all groups, by language and version.
     pub(crate) fn count_by_kind(&self) -> HashMap<(u8, i32), usize> {
         let mut counts = HashMap::new();
-        for member in self.groups.lock().values().flat_map(HashMap::values) {
-            *counts
-                .entry((member.client.language, member.client.version))
-                .or_default() += 1;
+        for producer in self.groups.lock().values().flat_map(HashMap::values) {
+            let client = &producer.member.client;
+            *counts.entry((client.language, client.version)).or_default() += 1;
         }
         counts
     }
@@ -154,10 +165,12 @@ mod tests {
     #[test]
     fn heartbeats_make_members_and_only_the_first_is_news() {
         let producers = Producers::default();
-        assert!(producers.register(0, "g", &client(1, "a")));
-        assert!(!producers.register(1, "g", &client(1, "a")));
-        assert!(producers.register(2, "g", &client(1, "renamed")));
-        assert!(producers.register(2, "g", &client(2, "b")));
+        assert!(producers.register(0, "g", &client(1, "a"), false));
+        assert!(!producers.register(1, "g", &client(1, "a"), false));
+        assert!(producers.register(2, "g", &client(1, "renamed"), false));
+        assert!(producers.register(2, "g", &client(2, "b"), true));
+        assert!(!producers.register(2, "g", &client(2, "b"), true));
+        assert!(producers.register(2, "g", &client(1, "renamed"), true));
         assert_eq!(ids(&producers, "g"), ["renamed", "b"]);
     }
 
@@ -165,8 +178,8 @@ mod tests {
     fn a_closed_connection_leaves_all_groups_and_an_unregistration_one() {
         let producers = Producers::default();
         for group in ["g", "h"] {
-            producers.register(0, group, &client(1, "a"));
-            producers.register(0, group, &client(2, "b"));
+            producers.register(0, group, &client(1, "a"), false);
+            producers.register(0, group, &client(2, "b"), false);
         }
         producers.unregister("g", ConnectionId(1));
         producers.unregister("g", ConnectionId(1));
@@ -180,8 +193,8 @@ mod tests {
     #[test]
     fn silence_of_120_seconds_ends_a_membership() {
         let producers = Producers::default();
-        producers.register(0, "g", &client(1, "a"));
-        producers.register(60_000, "g", &client(2, "b"));
+        producers.register(0, "g", &client(1, "a"), false);
+        producers.register(60_000, "g", &client(2, "b"), false);
         assert_eq!(producers.expire(120_000), []);
         assert_eq!(producers.expire(120_001), [ConnectionId(1)]);
         assert_eq!(ids(&producers, "g"), ["b"]);

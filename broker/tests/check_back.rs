@@ -4,10 +4,11 @@ mod support;
 
 use std::time::Duration;
 
-use escrow_protocol::code::request::CHECK_TRANSACTION_STATE;
+use escrow_protocol::code::request::{CHECK_TRANSACTION_STATE, HEART_BEAT};
 use escrow_protocol::frame::Frame;
 use support::{
-    COMMIT, Client, Handle, ROLLBACK, Running, UNKNOWN, messages, number, properties_of,
+    COMMIT, Client, Handle, ROLLBACK, Running, UNKNOWN, frame, half, messages, number,
+    properties_of,
 };
 
 async fn check_for(client: &mut Client, handle: &Handle) -> Frame {
@@ -133,5 +134,30 @@ async fn with_nobody_to_ask_it_waits_for_somebody() {
     assert_eq!(number(&check, "commitLogOffset"), handle.commit_log_offset);
     assert_eq!(late.resolve(&check, COMMIT).await.code, 0);
     assert_eq!(late.consume("orders", 0).await, [b"order 1"]);
+    running.broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn whoever_declares_it_in_its_heartbeat_is_asked_about_halfs_that_name_their_database() {
+    let running = Running::start().await;
+    let mut checker = running.client().await;
+    let producers = ["elsewhere", "pg"].map(|group| serde_json::json!({ "groupName": group }));
+    let body = serde_json::json!({
+        "clientID": "checker",
+        "consumerDataSet": [],
+        "producerDataSet": producers,
+    });
+    let mut heartbeat = frame(HEART_BEAT, &[("escrowChecks", "more;pg")]);
+    heartbeat.body = body.to_string().into();
+    assert_eq!(checker.call(heartbeat).await.code, 0);
+    let mut sender = running.client().await;
+    let mut half = half("orders", "K1", b"order 1");
+    let properties = half.ext.get("i").expect("properties");
+    let properties = format!("{properties}ESCROW_DOMAIN\u{1}d\u{2}");
+    half.ext.insert("i", &properties);
+    let handle = Handle::of(&sender.call(half).await);
+    let check = check_for(&mut checker, &handle).await;
+    assert_eq!(checker.resolve(&check, COMMIT).await.code, 0);
+    assert_eq!(sender.consume("orders", 0).await, [b"order 1"]);
     running.broker.shutdown().await;
 }

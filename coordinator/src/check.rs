@@ -14,7 +14,7 @@ use crate::asked::Asked;
 use crate::clock::Now;
 use crate::coordinator::{Coordinator, undecided};
 use crate::flight::{ANOTHER_AFTER_MS, ASKED_PER_ROUND_MAX, Stage};
-use crate::members::{ConnectionId, Member, Pick};
+use crate::members::{ConnectionId, Member, Pick, Question};
 use crate::policy::EXPEDITE_AFTER_CLOSE_MS;
 use crate::ready::Turn;
 use crate::schedule::Tag;
@@ -252,7 +252,15 @@ impl Coordinator {
             .flights
             .get(seq)
             .map_or(&[][..], |flight| &flight.tried);
-        match self.members.pick(group, sender, exact, tried) {
+        let question = Question {
+            group,
+            sender,
+            exact,
+            tried,
+            // Those who declared it know also what others answer UNKNOWN to; every second time, for they need not know either.
+            declared_first: entry.declares_marker() || entry.answered % 2 == 1,
+        };
+        match self.members.pick(question) {
             Pick::Ask(connection) => Some(self.ask_of(now, tag, &entry, &group.into(), connection)),
             Pick::Wait(connection) => {
                 self.ready.push_backlog(connection, tag);

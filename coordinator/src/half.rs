@@ -9,7 +9,7 @@ use escrow_store::{ErrorKind, HalfEntry, HalfSeq, NewHalf, PhysicalOffset, Store
 use crate::clock::Now;
 use crate::coordinator::Coordinator;
 use crate::dedupe::{self, WINDOW_MS};
-use crate::members::{ConnectionId, Member};
+use crate::members::{Capability, ConnectionId, Member};
 use crate::policy;
 use crate::schedule::Tag;
 
@@ -97,7 +97,7 @@ impl Coordinator {
                 connection: half.connection,
                 client_id: half.client_id,
                 address: half.address,
-                capable: true,
+                capability: Capability::Shown,
             },
         );
         if let Some(ack) = self.repetition_of(store, now, &half.message, &wishes) {

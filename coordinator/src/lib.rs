@@ -47,7 +47,7 @@ pub use decide::{
 };
 pub use end_transaction::{EndOutcome, EndRefusal, EndRequest, Noted};
 pub use half::{HalfAck, HalfRefused, HalfRequest};
-pub use members::{ConnectionId, Member};
+pub use members::{Capability, ConnectionId, Member};
 pub use policy::{Interval, Level, Policies, Policy, Rules};
 pub use ready::WaitingGroup;
 pub use view::{Budget, Filter, HalfView, Page, Waits};

@@ -1,8 +1,6 @@
 //! Who is connected, for which producer groups, and who of them is asked about a half.
 //!
-//! Order of asking: the connection that sent the half, another of the same client id, a *capable* member of
-//! the group, the rest. Capable is who declared it, sent a half for the group or answered a check; two
-//! checks in a row without an answer end it, until the next answer.
+//! Whom to ask is decided in [`pick`].
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,6 +8,21 @@ use std::sync::Arc;
 /// The broker's number for a connection, never used twice in one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
+
+mod pick;
+
+pub(crate) use pick::Question;
+
+/// What is known of a member's ability to answer checks, the less first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Capability {
+    /// Nothing: it may have no listener.
+    Unknown,
+    /// It sent a half for the group, or answered a check.
+    Shown,
+    /// It said so: it looks up in a database what became of a transaction, whoever's that was.
+    Declared,
+}
 
 /// A producer that a connection speaks for.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +35,8 @@ pub struct Member<'a> {
     pub client_id: &'a str,
     /// The peer's `ip:port`.
     pub address: &'a str,
-    /// Whether it declared that it answers checks.
-    pub capable: bool,
+    /// What it says, or does, about checks.
+    pub capability: Capability,
 }
 
 /// Checks in flight that one connection may have.
@@ -37,13 +50,22 @@ const DEPARTED_MAX: usize = 1_024;
 #[derive(Debug)]
 struct Seat {
     connection: ConnectionId,
-    capable: bool,
+    capability: Capability,
     silent: u8,
 }
 
 impl Seat {
-    fn is_demoted(&self) -> bool {
-        self.silent >= SILENT_MAX
+    /// It does not leave checks unanswered.
+    fn is_good(&self) -> bool {
+        self.silent < SILENT_MAX
+    }
+
+    fn is_capable(&self) -> bool {
+        self.is_good() && self.capability >= Capability::Shown
+    }
+
+    fn is_declared(&self) -> bool {
+        self.is_good() && self.capability == Capability::Declared
     }
 }
 
@@ -57,8 +79,8 @@ struct Group {
 struct Connection {
     client_id: Arc<str>,
     address: Arc<str>,
-    /// The groups that it speaks for, and whether it is known to answer checks for them.
-    groups: Vec<(Arc<str>, bool)>,
+    /// The groups that it speaks for, and what it said of itself there.
+    groups: Vec<(Arc<str>, Capability)>,
     in_flight: u32,
 }
 
@@ -92,7 +114,7 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// Takes a member in; answers whether it is new to its group.
+    /// Takes a member in; answers whether that is news for its group: it is new, or says only now that it answers checks.
     ///
     /// What a connection sent before it closed may be heard of after it closed: that makes it no member again.
     pub(crate) fn join(&mut self, member: Member<'_>) -> bool {
@@ -108,20 +130,27 @@ impl Members {
         let seat = seats
             .iter_mut()
             .find(|seat| seat.connection == member.connection);
-        let is_new = seat.is_none();
-        match seat {
-            Some(seat) => seat.capable |= member.capable,
-            None => seats.push(Seat {
-                connection: member.connection,
-                capable: member.capable,
-                silent: 0,
-            }),
-        }
+        let (is_news, capability) = match seat {
+            Some(seat) => {
+                let before = seat.capability;
+                seat.capability = before.max(member.capability);
+                let declares = seat.capability == Capability::Declared && seat.capability > before;
+                (declares, seat.capability)
+            }
+            None => {
+                seats.push(Seat {
+                    connection: member.connection,
+                    capability: member.capability,
+                    silent: 0,
+                });
+                (true, member.capability)
+            }
+        };
         if let Some(connection) = self.connections.get_mut(&member.connection) {
             connection.groups.retain(|(group, _)| *group != name);
-            connection.groups.push((name, member.capable));
+            connection.groups.push((name, capability));
         }
-        is_new
+        is_news
     }
 
     /// Whether the member would change nothing: the usual case, for every half joins its sender.
@@ -133,8 +162,9 @@ impl Members {
             member.client_id.is_empty() || *connection.client_id == *member.client_id;
         let mut groups = connection.groups.iter();
         is_same_client
-            && groups
-                .any(|(group, capable)| **group == *member.group && (*capable || !member.capable))
+            && groups.any(|(group, capability)| {
+                **group == *member.group && *capability >= member.capability
+            })
     }
 
     fn connect(&mut self, id: ConnectionId, client_id: &str, address: &str) {
@@ -229,6 +259,12 @@ impl Members {
         self.groups.contains_key(group)
     }
 
+    /// Whether anybody is there for a group who declared that it answers checks, and does.
+    pub(crate) fn has_declared(&self, group: &str) -> bool {
+        let members = self.groups.get(group);
+        members.is_some_and(|members| members.seats.iter().any(Seat::is_declared))
+    }
+
     /// Whether anybody is there for a group who was not `tried`.
     pub(crate) fn has_another(&self, group: &str, tried: &[ConnectionId]) -> bool {
         let seats = self
@@ -250,69 +286,9 @@ impl Members {
         Some((&connection.client_id, &connection.address))
     }
 
-    /// Chooses whom to ask about a half of `group` that came from `sender`, over `exact` if that is recorded,
-    /// leaving out who was `tried`.
-    pub(crate) fn pick(
-        &mut self,
-        group: &str,
-        sender: &str,
-        exact: Option<ConnectionId>,
-        tried: &[ConnectionId],
-    ) -> Pick {
-        let Some(members) = self.groups.get_mut(group) else {
-            return Pick::Nobody;
-        };
-        let may = |seat: &&Seat| !tried.contains(&seat.connection);
-        let own = self.senders.get(sender).map_or(&[][..], Vec::as_slice);
-        let preferred = exact.iter().chain(own).find(|id| {
-            let mut seats = members.seats.iter().filter(may);
-            seats.any(|seat| seat.connection == **id && !seat.is_demoted())
-        });
-        if let Some(id) = preferred {
-            return Self::when_free(&self.connections, *id);
-        }
-        for capable in [true, false] {
-            let in_class =
-                |seat: &&Seat| may(seat) && (seat.capable && !seat.is_demoted()) == capable;
-            let (late, early) = members
-                .seats
-                .split_at(members.turn.min(members.seats.len()));
-            let mut in_turn = early.iter().chain(late).filter(in_class);
-            let Some(first) = in_turn.next() else {
-                continue;
-            };
-            let free = std::iter::once(first).chain(in_turn);
-            let chosen = free
-                .map(|seat| seat.connection)
-                .find(|id| Self::is_free(&self.connections, *id))
-                .unwrap_or(first.connection);
-            let at = members
-                .seats
-                .iter()
-                .position(|seat| seat.connection == chosen);
-            members.turn = at.map_or(0, |at| at + 1);
-            return Self::when_free(&self.connections, chosen);
-        }
-        Pick::Nobody
-    }
-
-    fn is_free(connections: &HashMap<ConnectionId, Connection>, id: ConnectionId) -> bool {
-        connections
-            .get(&id)
-            .is_some_and(|connection| connection.in_flight < IN_FLIGHT_MAX)
-    }
-
-    fn when_free(connections: &HashMap<ConnectionId, Connection>, id: ConnectionId) -> Pick {
-        if Self::is_free(connections, id) {
-            Pick::Ask(id)
-        } else {
-            Pick::Wait(id)
-        }
-    }
-
     /// Whether the connection may be asked one thing more.
     pub(crate) fn has_room(&self, id: ConnectionId) -> bool {
-        Self::is_free(&self.connections, id)
+        pick::is_free(&self.connections, id)
     }
 
     /// Notes that a check went to a connection.
@@ -332,7 +308,7 @@ impl Members {
     /// Notes that a member answered a check, in time or not: it can.
     pub(crate) fn answered(&mut self, group: &str, id: ConnectionId) {
         if let Some(seat) = self.seat(group, id) {
-            seat.capable = true;
+            seat.capability = seat.capability.max(Capability::Shown);
             seat.silent = 0;
         }
     }
@@ -351,152 +327,4 @@ impl Members {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A: ConnectionId = ConnectionId(1);
-    const B: ConnectionId = ConnectionId(2);
-    const C: ConnectionId = ConnectionId(3);
-
-    fn join(
-        members: &mut Members,
-        connection: ConnectionId,
-        client_id: &str,
-        capable: bool,
-    ) -> bool {
-        members.join(Member {
-            group: "g",
-            connection,
-            client_id,
-            address: &format!("10.0.0.{}:5", connection.0),
-            capable,
-        })
-    }
-
-    #[test]
-    fn the_sending_connection_is_asked_first_then_its_client_then_the_capable_then_the_rest() {
-        let mut members = Members::default();
-        join(&mut members, ConnectionId(9), "rest", false);
-        join(&mut members, C, "other", true);
-        join(&mut members, A, "sender", true);
-        join(&mut members, B, "sender", true);
-        let mut tried = Vec::new();
-        for expected in [B, A, C, ConnectionId(9)] {
-            assert_eq!(
-                members.pick("g", "sender", Some(B), &tried),
-                Pick::Ask(expected)
-            );
-            tried.push(expected);
-        }
-        assert_eq!(members.pick("g", "sender", Some(B), &tried), Pick::Nobody);
-        assert_eq!(
-            members.pick("another group", "sender", Some(B), &[]),
-            Pick::Nobody
-        );
-    }
-
-    #[test]
-    fn equals_are_asked_in_turn() {
-        let mut members = Members::default();
-        for connection in [A, B, C] {
-            join(&mut members, connection, "", true);
-        }
-        let asked: Vec<Pick> = (0..4)
-            .map(|_| members.pick("g", "gone", None, &[]))
-            .collect();
-        assert_eq!(
-            asked,
-            [Pick::Ask(A), Pick::Ask(B), Pick::Ask(C), Pick::Ask(A)]
-        );
-    }
-
-    #[test]
-    fn two_silent_checks_demote_and_an_answer_restores() {
-        let mut members = Members::default();
-        join(&mut members, A, "sender", true);
-        join(&mut members, B, "other", true);
-        members.was_silent("g", A);
-        assert_eq!(
-            members.pick("g", "sender", None, &[]),
-            Pick::Ask(A),
-            "once is an accident"
-        );
-        members.was_silent("g", A);
-        assert_eq!(members.pick("g", "sender", None, &[]), Pick::Ask(B));
-        assert_eq!(
-            members.pick("g", "sender", None, &[B]),
-            Pick::Ask(A),
-            "still better than nobody"
-        );
-        members.answered("g", A);
-        assert_eq!(members.pick("g", "sender", None, &[]), Pick::Ask(A));
-    }
-
-    #[test]
-    fn who_answers_a_check_becomes_capable() {
-        let mut members = Members::default();
-        join(&mut members, A, "a", false);
-        join(&mut members, B, "b", false);
-        members.answered("g", B);
-        let asked: Vec<Pick> = (0..3)
-            .map(|_| members.pick("g", "gone", None, &[]))
-            .collect();
-        assert_eq!(asked, [Pick::Ask(B); 3]);
-    }
-
-    #[test]
-    fn a_sender_with_64_checks_in_flight_is_waited_for_another_member_is_passed_over() {
-        let mut members = Members::default();
-        join(&mut members, A, "a", true);
-        join(&mut members, B, "b", true);
-        for _ in 0..64 {
-            members.asked(A);
-        }
-        assert_eq!(members.pick("g", "a", None, &[]), Pick::Wait(A));
-        assert_eq!(members.pick("g", "x", None, &[]), Pick::Ask(B));
-        assert_eq!(members.pick("g", "x", None, &[]), Pick::Ask(B));
-        members.settled(A);
-        assert_eq!(members.pick("g", "a", None, &[]), Pick::Ask(A));
-    }
-
-    #[test]
-    fn a_client_is_gone_with_its_last_connection() {
-        let mut members = Members::default();
-        join(&mut members, A, "client", true);
-        join(&mut members, B, "client", true);
-        assert_eq!(members.leave(A).senders.len(), 0);
-        let gone: Vec<String> = members
-            .leave(B)
-            .senders
-            .iter()
-            .map(|s| s.to_string())
-            .collect();
-        assert_eq!(gone, ["client", "10.0.0.2:5"]);
-        assert!(!members.has_group("g"));
-    }
-
-    #[test]
-    fn a_connection_may_give_its_name_after_its_first_half() {
-        let mut members = Members::default();
-        assert!(join(&mut members, A, "", true));
-        assert_eq!(members.presumed_sender("10.0.0.1:5"), Some(A));
-        assert!(!join(&mut members, A, "client", false));
-        assert_eq!(members.presumed_sender("client"), Some(A));
-        assert_eq!(members.presumed_sender("10.0.0.1:5"), Some(A));
-        join(&mut members, B, "client", true);
-        assert_eq!(
-            members.leave(A),
-            Departed::default(),
-            "the client is still there"
-        );
-    }
-
-    #[test]
-    fn leaving_a_group_is_not_leaving() {
-        let mut members = Members::default();
-        join(&mut members, A, "client", true);
-        members.leave_group("g", A);
-        assert!(!members.has_group("g"));
-        assert!(members.is_connected("client"));
-    }
-}
+mod tests;

@@ -29,7 +29,8 @@ pub const PARKED_INTERVAL_MS: u64 = 3_600_000;
 /// How long after the sending client is gone its halfs are asked about.
 pub const EXPEDITE_AFTER_CLOSE_MS: u64 = 1_000;
 /// No half is asked about sooner than this because its sender is gone. A stock listener may answer ROLLBACK
-/// for a row that its database is just committing, and we would keep to it.
+/// for a row that its database is just committing, and we would keep to it. Where the database itself is asked, about a half
+/// that says which one, this does not hold.
 pub const EXPEDITE_AGE_MIN_MS: u64 = 6_000;
 
 /// What one level has to say; `None` leaves it to the next.

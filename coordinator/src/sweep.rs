@@ -121,7 +121,13 @@ impl Coordinator {
         }
         let policy = self.policy(store, entry);
         let age = self.timeline.age_ms(now, entry.store_timestamp);
-        let age_min = EXPEDITE_AGE_MIN_MS.max(policy.immunity_ms());
+        let asks_database =
+            entry.declares_marker() && self.members.has_declared(store.name(entry.group));
+        let age_min = if asks_database {
+            policy.immunity_ms()
+        } else {
+            EXPEDITE_AGE_MIN_MS.max(policy.immunity_ms())
+        };
         if entry.answered == 0 && age_min >= policy.first_check_ms.0 {
             return;
         }

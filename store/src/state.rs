@@ -11,7 +11,8 @@ use parking_lot::RwLock;
 
 use crate::consume_queue::{QueueEntry, QueueFiles};
 use crate::half_queue::{
-    HAS_WORDS, HalfEntry, HalfFiles, HalfQueue, HalfState, NO_IMMUNITY, Row, UNREADABLE, Where,
+    HAS_DOMAIN, HAS_WORDS, HalfEntry, HalfFiles, HalfQueue, HalfState, NO_IMMUNITY, Row,
+    UNREADABLE, Where,
 };
 use crate::hash::index_hash;
 use crate::key_index::{Item, KeyIndex, RunFiles};
@@ -295,11 +296,7 @@ impl State {
             tags: i32::try_from(self.searchable.tags).unwrap_or(0),
             answered: 0,
             state: HalfState::Pending,
-            flags: if self.searchable.words.is_empty() {
-                0
-            } else {
-                HAS_WORDS
-            },
+            flags: half_flags(&self.searchable),
         }
     }
 
@@ -522,6 +519,16 @@ impl State {
                 .extend(self.index_staged.drain(..));
         }
     }
+}
+
+fn half_flags(searchable: &Searchable) -> u8 {
+    let words = if searchable.words.is_empty() {
+        0
+    } else {
+        HAS_WORDS
+    };
+    let domain = if searchable.has_domain { HAS_DOMAIN } else { 0 };
+    words | domain
 }
 
 fn source_of(op: &Header) -> Source {

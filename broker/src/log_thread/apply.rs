@@ -255,7 +255,7 @@ fn as_member(member: &NewMember) -> Member<'_> {
         connection: member.connection,
         client_id: &member.client_id,
         address: &member.address,
-        capable: member.capable,
+        capability: member.capability,
     }
 }
 

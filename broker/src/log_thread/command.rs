@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use escrow_coordinator::{
-    CheckNow, ConnectionId, Coordinator, DecideRefused, Decided, Decision, Now, ResumeRefused,
-    Resumed, Watermark,
+    Capability, CheckNow, ConnectionId, Coordinator, DecideRefused, Decided, Decision, Now,
+    ResumeRefused, Resumed, Watermark,
 };
 use escrow_protocol::message::Message;
 use escrow_protocol::transaction::Resolution;
@@ -94,7 +94,7 @@ pub(crate) struct NewMember {
     /// Empty before the connection's first heartbeat.
     pub(crate) client_id: Arc<str>,
     pub(crate) address: Arc<str>,
-    pub(crate) capable: bool,
+    pub(crate) capability: Capability,
 }
 
 /// A person who acts on a half, and why.

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use escrow_coordinator::Capability;
 use escrow_protocol::body::{self, ConsumerData, HeartbeatData, SubscriptionData};
 use escrow_protocol::code::{request, response};
 use escrow_protocol::frame::Frame;
-use escrow_protocol::header::{NotifyConsumerIdsChanged, UnregisterClient, heartbeat_extras};
+use escrow_protocol::header::{
+    HEARTBEAT_CHECKS, NotifyConsumerIdsChanged, UnregisterClient, heartbeat_extras,
+};
 use escrow_protocol::names;
 use serde::Deserialize;
 
@@ -51,17 +54,21 @@ async fn heartbeat(
         wanted |= join_consumers(shared, &client, consumer, fingerprint).await?;
     }
     let now_ms = shared.clock.now().mono_ms;
+    let declared = request.ext.get(HEARTBEAT_CHECKS).unwrap_or_default();
     for producer in data.producer_data_set {
-        if shared
-            .producers
-            .register(now_ms, &producer.group_name, &client)
-        {
+        let group = producer.group_name;
+        let checks = declared.split(';').any(|declared| declared == group);
+        if shared.producers.register(now_ms, &group, &client, checks) {
             shared.log.joined(NewMember {
-                group: producer.group_name.into(),
+                group: group.into(),
                 connection: peer.connection,
                 client_id: client.client_id.as_str().into(),
                 address: Arc::clone(&peer.address_text),
-                capable: false,
+                capability: if checks {
+                    Capability::Declared
+                } else {
+                    Capability::Unknown
+                },
             });
         }
     }

@@ -3,9 +3,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use escrow_coordinator::{
-    Actor, CheckRequest, ConnectionId, Coordinator, DecideRefused, Decided, Decision, EndOutcome,
-    EndRefusal, EndRequest, HalfAck, HalfRefused, HalfRequest, HalfView, Member, Now, Policies,
-    Rules, Settings, Watermark,
+    Actor, Capability, CheckRequest, ConnectionId, Coordinator, DecideRefused, Decided, Decision,
+    EndOutcome, EndRefusal, EndRequest, HalfAck, HalfRefused, HalfRequest, HalfView, Member, Now,
+    Policies, Rules, Settings, Watermark,
 };
 use escrow_protocol::message::Message;
 use escrow_protocol::transaction::Resolution;
@@ -263,13 +263,32 @@ impl World {
     }
 
     pub(crate) fn join_as(&mut self, connection: u64, client_id: &str, capable: bool) {
+        let capability = if capable {
+            Capability::Shown
+        } else {
+            Capability::Unknown
+        };
+        self.join_with(connection, client_id, capability);
+    }
+
+    /// A member that declares that it answers checks.
+    pub(crate) fn join_declared(&mut self, connection: u64) {
+        let at = usize::try_from(connection).expect("small");
+        self.join_with(
+            connection,
+            CLIENTS[at % CLIENTS.len()],
+            Capability::Declared,
+        );
+    }
+
+    fn join_with(&mut self, connection: u64, client_id: &str, capability: Capability) {
         let at = usize::try_from(connection).expect("small");
         let member = Member {
             group: "g",
             connection: ConnectionId(connection),
             client_id,
             address: ADDRESSES[at % ADDRESSES.len()],
-            capable,
+            capability,
         };
         self.coordinator.joined(self.now, member);
     }

@@ -59,12 +59,21 @@ pub(crate) const UNREADABLE: u8 = 2;
 /// Damage in the log may hide an op of this half.
 pub(crate) const LOG_DAMAGED: u8 = 4;
 
+/// The message has an `ESCROW_DOMAIN`.
+pub(crate) const HAS_DOMAIN: u8 = 8;
+
 pub(crate) const NO_IMMUNITY: u32 = u32::MAX;
 
 impl HalfEntry {
     /// The time before the first check that the message asked for.
     pub fn immunity_ms(&self) -> Option<u32> {
         (self.immunity != NO_IMMUNITY).then_some(self.immunity)
+    }
+
+    /// True if the message names the database that decides it, by an `ESCROW_DOMAIN`: a row there says what became of its
+    /// transaction, so that it may be asked about at any time.
+    pub fn declares_marker(&self) -> bool {
+        self.flags & HAS_DOMAIN != 0
     }
 
     /// True if its bytes cannot be read.

@@ -48,7 +48,7 @@ pub(crate) struct Row {
 /// | 64 | 4 | hash of the tags |
 /// | 68 | 2 | answered checks |
 /// | 70 | 1 | state: 0 vacant, 1 pending, 2 parked, 3 committed, 4 rolled back |
-/// | 71 | 1 | flags: 1 has key words, 2 unreadable, 4 log damaged |
+/// | 71 | 1 | flags: 1 has key words, 2 unreadable, 4 log damaged, 8 has a database domain |
 /// | 72 | 8 | zero |
 pub(crate) fn encode(first: u64, rows: &[Option<Row>]) -> Vec<u8> {
     let mut page = Vec::with_capacity(PAGE_BYTES);

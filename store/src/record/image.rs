@@ -17,6 +17,8 @@ pub(crate) struct Searchable {
     pub(crate) unique: u64,
     /// Hashes of the words of `KEYS`.
     pub(crate) words: Vec<u64>,
+    /// It has an `ESCROW_DOMAIN`.
+    pub(crate) has_domain: bool,
 }
 
 impl Searchable {
@@ -24,11 +26,13 @@ impl Searchable {
     pub(crate) fn read(&mut self, properties: &str) {
         self.tags = 0;
         self.unique = 0;
+        self.has_domain = false;
         self.words.clear();
         for (name, value) in Properties(properties).iter() {
             match name {
                 name::TAGS => self.tags = tags_hash(value),
                 name::UNIQ_KEY => self.unique = key_hash(value),
+                name::ESCROW_DOMAIN => self.has_domain = !value.is_empty(),
                 name::KEYS => {
                     self.words.clear();
                     let words = value.split(' ').filter(|word| !word.is_empty());
