@@ -38,7 +38,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut checks: mpsc::UnboundedReceiver
     }
 }
 
-/// Sends one check; says so to the coordinator if that is not possible.
+/// Sends one check; says so to the coordinator if that is not possible. A half that was decided since the check was planned is
+/// not asked about: no check follows the answer to its END_TRANSACTION.
 fn send(shared: &Shared, check: &CheckRequest) {
     let frame = match frame(shared, check) {
         Ok(frame) => frame,
@@ -49,7 +50,8 @@ fn send(shared: &Shared, check: &CheckRequest) {
         }
     };
     let peer = shared.connections.get(check.connection);
-    if !peer.is_some_and(|peer| peer.notify(frame)) {
+    let notify = || peer.is_some_and(|peer| peer.notify(frame));
+    if shared.reader.while_undecided(check.seq, notify) == Some(false) {
         shared.log.not_sent(check.seq);
     }
 }
@@ -101,4 +103,105 @@ enum CheckError {
     Store(#[from] escrow_store::Error),
     #[error(transparent)]
     Record(#[from] message::MessageError),
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use escrow_coordinator::Decision;
+    use escrow_store::{HalfSeq, PhysicalOffset};
+
+    use super::*;
+    use crate::Broker;
+    use crate::config::Settings;
+    use crate::log_thread::{Command, NewHalf, NewMessage, Operator};
+    use crate::remoting::answer::{ReplyTo, RequestHead};
+    use crate::remoting::peer::Peer;
+
+    async fn frames(peer: &Peer) -> Vec<Frame> {
+        let mut buffer = BytesMut::new();
+        if peer.outbox.bytes() > 0 {
+            let taken = peer.outbox.take(&mut buffer).await.expect("it is open");
+            peer.outbox.written(taken);
+        }
+        let frames = std::iter::from_fn(|| Frame::decode(&mut buffer).expect("whole frames"));
+        frames.collect()
+    }
+
+    fn half(shared: &Shared, peer: &Arc<Peer>) -> Command {
+        let message = NewMessage {
+            topic: "orders".into(),
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 4,
+            born_timestamp: 0,
+            born_host: peer.address,
+            store_host: shared.store_host,
+            reconsume_times: 0,
+            properties: "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}pg\u{2}".to_owned(),
+            body: Bytes::from_static(b"body"),
+            unique_key: String::new(),
+        };
+        let half = NewHalf {
+            message,
+            producer_group: "pg".to_owned(),
+            connection: peer.connection,
+            client_id: "client".into(),
+            address: Arc::clone(&peer.address_text),
+        };
+        Command::Half {
+            half: Box::new(half),
+            reply: ReplyTo {
+                peer: Arc::clone(peer),
+                head: RequestHead::of(&Frame::request(0)),
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn a_half_that_was_decided_after_its_check_was_planned_is_not_asked_about() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let free = ([127, 0, 0, 1], 0).into();
+        let settings = Settings {
+            data_dir: folder.path().to_owned(),
+            namesrv_addr: free,
+            broker_addr: free,
+            admin_addr: free,
+            ..Settings::default()
+        };
+        let broker = Broker::start(settings).await.expect("the broker starts");
+        let shared = broker.shared();
+        let peer = shared.connections.open(([127, 0, 0, 1], 9).into());
+        let commands = vec![half(shared, &peer)];
+        let room = shared.log.reserve(&commands, None).await.expect("room");
+        shared.log.push(room, commands);
+        shared.log.barrier().await.expect("the store works");
+        let stored = frames(&peer).await;
+        let id = stored.first().and_then(|answer| answer.ext.get("msgId"));
+        let id = id.expect("the half is acknowledged");
+        let (_, handle) = escrow_protocol::ids::decode_offset_message_id(id).expect("an id");
+        let planned = CheckRequest {
+            seq: HalfSeq(0),
+            handle: PhysicalOffset(handle.unsigned_abs()),
+            group: "pg".into(),
+            connection: peer.connection,
+            check_times: 1,
+            answered: 0,
+        };
+        send(shared, &planned);
+        assert_eq!(frames(&peer).await.len(), 1, "while it is undecided");
+        let operator = Operator {
+            name: "kim".to_owned(),
+            address: String::new(),
+            reason: "it is over".to_owned(),
+        };
+        let decided = shared
+            .log
+            .decide(planned.seq, Decision::Rollback, operator)
+            .await;
+        assert!(decided.is_ok_and(|decided| decided.is_ok()));
+        send(shared, &planned);
+        assert_eq!(frames(&peer).await, []);
+        broker.shutdown().await;
+    }
 }

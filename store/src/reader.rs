@@ -390,6 +390,15 @@ impl Reader {
         self.image_of(&row)
     }
 
+    /// Does something about a half while it cannot be decided, if it is not: the writer waits meanwhile, so it must be quick.
+    pub fn while_undecided<T>(&self, seq: HalfSeq, act: impl FnOnce() -> T) -> Option<T> {
+        let halfs = self.shared.halfs.read();
+        let is_undecided = halfs
+            .get(seq)
+            .is_some_and(|entry| entry.state.is_undecided());
+        is_undecided.then(act)
+    }
+
     fn image_of(&self, row: &Row) -> Result<Bytes, Error> {
         let stored = self
             .shared
