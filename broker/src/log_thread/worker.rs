@@ -148,7 +148,11 @@ fn complete(waiting: &mut Vec<Completion>, result: &Result<(), LogError>) {
     };
     for completion in waiting.drain(..) {
         match completion {
-            Completion::Call(call) => call(result.clone()),
+            // Whoever is called may look for the answers before.
+            Completion::Call(call) => {
+                flush(&to, &mut answers);
+                call(result.clone());
+            }
             Completion::Reply(reply, outcome) => {
                 let outcome = match result {
                     Ok(()) => outcome,
