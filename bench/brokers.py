@@ -1,0 +1,94 @@
+"""The brokers that are measured, the machine, and the page that holds the figures."""
+import json
+import os
+import platform
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ESCROW = ROOT / "target/release/escrow"
+APACHE = ROOT / "conformance/apache/serve"
+
+
+class Broker:
+    """A broker process with a folder of its own. `pid` is the broker itself."""
+
+    def __init__(self, command):
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                                        start_new_session=True)
+        line = self.process.stdout.readline()
+        self.start_seconds = time.monotonic() - self.started
+        if " ready " not in line:
+            raise SystemExit(f"{command} did not start: {line!r}")
+        fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        self.namesrv, self.admin = fields["namesrv"], fields.get("admin")
+        self.pid = int(fields.get("pid", self.process.pid))
+
+    def written_bytes(self):
+        """Bytes that the broker caused to be written to the disk, its mapped files included."""
+        return int(proc(self.pid, "io")["write_bytes"])
+
+    def log_bytes(self):
+        """The length of the log; only EscrowMQ tells."""
+        if not self.admin:
+            return None
+        with urllib.request.urlopen(f"http://{self.admin}/api/status") as status:
+            return json.load(status)["log_bytes"]
+
+    def resident_mib(self):
+        return int(proc(self.pid, "status")["VmRSS"].split()[0]) / 1024
+
+    def stop(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        self.process.wait(60)
+
+
+class Escrow(Broker):
+    def __init__(self, folder, flags):
+        super().__init__([str(ESCROW), "serve", "--data-dir", str(folder / "data"), "--namesrv-addr", "127.0.0.1:0",
+                          "--broker-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", *flags])
+
+
+class Apache(Broker):
+    heap = "4g"
+
+    def __init__(self, folder, flush):
+        super().__init__([str(APACHE), "--dir", str(folder), "--namesrv-port", "29876", "--broker-port", "20911",
+                          "--heap", self.heap, "--flush", flush])
+
+
+def proc(pid, name):
+    return dict(line.split(":", 1) for line in Path(f"/proc/{pid}/{name}").read_text().splitlines() if ":" in line)
+
+
+def describe():
+    cpu = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                if line.startswith("model name")), "unknown")
+    memory = int(proc("self", "../meminfo")["MemTotal"].split()[0]) // 1024 // 1024
+    pom = (ROOT / "conformance/apache/pom.xml").read_text()
+    version = pom.split("<rocketmq.version>")[1].split("<")[0] if "<rocketmq.version>" in pom else "see conformance/apache/pom.xml"
+    java = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr.splitlines()[0]
+    rust = subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
+    return {
+        "machine": f"{os.cpu_count()} × {cpu}, {memory} GiB, Linux {platform.release()}, broker and load generator share it",
+        "EscrowMQ": f"commit {commit}, {rust}, release profile",
+        "Apache RocketMQ": f"{version} from Maven Central, stock settings, heap -Xms{Apache.heap} -Xmx{Apache.heap}, {java}",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def write_part(page, text):
+    """Puts a part, which begins with a heading of the first level, into the page in place of the former one."""
+    page = Path(page)
+    parts = re.split(r"^(?=# )", page.read_text(), flags=re.MULTILINE) if page.exists() else []
+    heading = text.split("\n", 1)[0]
+    parts = [part.strip("\n") for part in parts if part.strip()]
+    at = next((i for i, part in enumerate(parts) if part.split("\n", 1)[0] == heading), len(parts))
+    parts[at:at + 1] = [text.strip("\n")]
+    page.write_text("\n\n".join(parts) + "\n")
