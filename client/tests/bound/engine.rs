@@ -28,7 +28,7 @@ pub(crate) trait Engine: MarkerDb {
     /// Runs a statement as it stands.
     fn statement(connection: &mut Self::Connection, sql: String) -> Done<'_>;
 
-    /// The ids of all orders, sorted.
+    /// The ids of all orders.
     async fn orders(pool: &Pool<Self>) -> Vec<String>;
 
     /// How many markers and tombstones there are.
@@ -62,7 +62,7 @@ macro_rules! common {
         }
 
         async fn orders(pool: &Pool<Self>) -> Vec<String> {
-            let orders = sqlx::query_scalar("SELECT id FROM orders ORDER BY id");
+            let orders = sqlx::query_scalar("SELECT id FROM orders");
             orders.fetch_all(pool).await.unwrap()
         }
 

@@ -2,10 +2,12 @@
 //! orders in the database and the messages that consumers see are the same.
 
 mod broker;
+mod cancellation;
 mod engine;
 mod lost_replies;
 mod outcomes;
 mod proxy;
 mod refusals;
 mod shop;
+mod steps;
 mod traps;

@@ -48,8 +48,11 @@ impl<DB: Engine> Shop<DB> {
         }
     }
 
+    /// The ids of all orders, sorted as Rust does.
     pub(crate) async fn orders(&self) -> Vec<String> {
-        DB::orders(&self.database.pool).await
+        let mut orders = DB::orders(&self.database.pool).await;
+        orders.sort_unstable();
+        orders
     }
 
     /// Waits until every half is decided; then orders and messages must be the same, and no message there twice.
