@@ -8,7 +8,7 @@ use sqlx::{Database, Pool};
 use uuid::Uuid;
 
 use super::decide;
-use super::verdict::Verdict;
+use super::verdict::{Reason, Verdict};
 
 /// The key of a marker: the half's transaction id (`UNIQ_KEY`), 1 to 64 bytes.
 ///
@@ -150,12 +150,15 @@ impl MarkerError {
 }
 
 pub(crate) mod sealed {
-    use super::{BoxFuture, CheckQuery, Database, Pool, Verdict};
+    use super::super::inbox::InboxSql;
+    use super::super::purge::PurgeSql;
+    use super::super::start_up::Inspect;
+    use super::{BoxFuture, CheckQuery, Database, Pool, Reason, Verdict};
     use sqlx::migrate::{MigrateError, Migrator};
     use sqlx::pool::PoolConnection;
 
     /// What only this crate may call or implement.
-    pub trait Sealed: Database {
+    pub trait Sealed: Database + Inspect + PurgeSql + InboxSql {
         /// Name and SQL of each migration, from version 1 on.
         const MIGRATIONS: &'static [(&'static str, &'static str)];
 
@@ -176,6 +179,14 @@ pub(crate) mod sealed {
             connection: &'c mut Self::Connection,
             domain: &'c str,
         ) -> BoxFuture<'c, Result<(), sqlx::Error>>;
+
+        /// Whether the transaction in which [`open_fence`](super::MarkerDb::open_fence) ran is still the current one.
+        fn close_fence(
+            connection: &mut Self::Connection,
+        ) -> BoxFuture<'_, Result<bool, sqlx::Error>>;
+
+        /// What `error` means.
+        fn reason(error: sqlx::Error) -> Reason;
 
         /// Asks the table on `connection`; `pool` is for a look at who blocks it.
         fn ask(

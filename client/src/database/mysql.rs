@@ -43,6 +43,10 @@ const BLOCKER: &str = "SELECT CONCAT('session ', b.trx_mysql_thread_id, \
      LEFT JOIN information_schema.processlist p ON p.id = b.trx_mysql_thread_id \
      WHERE r.trx_mysql_thread_id = ? LIMIT 1";
 
+/// The name of a lock has 64 bytes at most.
+const ALONE: &str = "SELECT GET_LOCK(CONCAT('escrow_migrate ', MD5(DATABASE())), 60)";
+const NO_LONGER_ALONE: &str = "DO RELEASE_LOCK(CONCAT('escrow_migrate ', MD5(DATABASE())))";
+
 const SET_FENCE: &str = "SAVEPOINT escrow_fence";
 const RELEASE_FENCE: &str = "RELEASE SAVEPOINT escrow_fence";
 
@@ -139,12 +143,22 @@ impl sealed::Sealed for MySql {
         done: Option<i32>,
     ) -> BoxFuture<'c, Result<(), MigrateError>> {
         Box::pin(async move {
+            // MariaDB does not heed the driver's own lock, which asks for a wait of -1 s.
+            let alone: Option<i64> = sqlx::query_scalar(ALONE)
+                .fetch_one(&mut *connection)
+                .await?;
+            if alone != Some(1) {
+                let busy = "another migration of this database has been running for a minute";
+                return Err(sqlx::Error::Protocol(busy.to_owned()).into());
+            }
             if let Some(done) = done {
                 migrator
                     .run_direct(Some(done.into()), &mut *connection, true)
                     .await?;
             }
-            migrator.run_direct(None, connection, false).await
+            migrator.run_direct(None, &mut *connection, false).await?;
+            sqlx::query(NO_LONGER_ALONE).execute(connection).await?;
+            Ok(())
         })
     }
 
@@ -175,6 +189,14 @@ impl sealed::Sealed for MySql {
         })
     }
 
+    fn close_fence(connection: &mut MySqlConnection) -> BoxFuture<'_, Result<bool, sqlx::Error>> {
+        Box::pin(release_fence(connection))
+    }
+
+    fn reason(error: sqlx::Error) -> Reason {
+        reason(error)
+    }
+
     fn ask(
         mut connection: PoolConnection<MySql>,
         pool: MySqlPool,
@@ -200,23 +222,31 @@ async fn bounded(
         .fetch_one(&mut *connection)
         .await
         .map_err(reason)?;
-    sqlx::raw_sql(BOUNDS)
-        .execute(&mut *connection)
-        .await
-        .map_err(reason)?;
+    bound_waits(connection).await.map_err(reason)?;
     let mut asked = ask_or_rule_out(connection, READ_COMMITTED, pool, session, query).await;
     if let Err(error) = &asked
         && number(&error.0) == Some(BINLOG_NEEDS_REPEATABLE_READ)
     {
         asked = ask_or_rule_out(connection, REPEATABLE_READ, pool, session, query).await;
     }
-    let back = sqlx::raw_sql(BOUNDS_BACK).execute(&mut *connection).await;
+    let back = unbound_waits(connection).await;
     let verdict = asked.map_err(|(error, blocked_by)| match reason(error) {
         Reason::InFlight { .. } => Reason::InFlight { blocked_by },
         other => other,
     })?;
     back.map_err(reason)?;
     verdict
+}
+
+/// Lets no statement of this session wait for long, until [`unbound_waits`].
+pub(super) async fn bound_waits(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(BOUNDS).execute(connection).await?;
+    Ok(())
+}
+
+pub(super) async fn unbound_waits(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(BOUNDS_BACK).execute(connection).await?;
+    Ok(())
 }
 
 /// A refusal, and who was in the way.
@@ -320,6 +350,7 @@ fn reason(error: sqlx::Error) -> Reason {
         Some(1205) => Reason::InFlight { blocked_by: None },
         Some(1213 | 1020) => Reason::Serialization,
         Some(1290 | 1792 | 1836) => Reason::ReadOnly,
+        Some(1044 | 1142 | 1143 | 1227) => Reason::Forbidden(error.to_string()),
         Some(1969 | 3024) => Reason::Timeout,
         Some(NO_SUCH_TABLE | 1054) => Reason::NotMigrated(error.to_string()),
         Some(1053 | 1040 | 1158..=1161) => Reason::Unreachable(error.to_string()),

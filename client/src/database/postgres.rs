@@ -155,6 +155,22 @@ impl sealed::Sealed for Postgres {
         })
     }
 
+    fn close_fence(connection: &mut PgConnection) -> BoxFuture<'_, Result<bool, sqlx::Error>> {
+        Box::pin(async move {
+            let open = sqlx::query_scalar(
+                "SELECT COALESCE(current_setting('escrow.fence', true), '') = 'open'",
+            );
+            match open.fetch_one(connection).await {
+                Err(error) if code(&error).as_deref() == Some(IN_FAILED_TRANSACTION) => Ok(false),
+                open => open,
+            }
+        })
+    }
+
+    fn reason(error: sqlx::Error) -> Reason {
+        reason(error)
+    }
+
     fn ask(
         mut connection: PoolConnection<Postgres>,
         pool: PgPool,
@@ -262,6 +278,7 @@ fn reason(error: sqlx::Error) -> Reason {
         Some("40001" | "40P01") => Reason::Serialization,
         // 0A000 is what a standby says to READ WRITE.
         Some("25006" | "0A000") => Reason::ReadOnly,
+        Some("42501") => Reason::Forbidden(error.to_string()),
         Some("57014") => Reason::Timeout,
         Some(NO_SUCH_TABLE | "42703") => Reason::NotMigrated(error.to_string()),
         Some(class) if class.starts_with("08") || class.starts_with("57P") => {

@@ -83,7 +83,18 @@ impl<DB: MarkerDb> Session<DB> {
 
     /// Makes sure that this is still the transaction that holds the markers. Nothing but COMMIT may follow.
     pub(super) async fn fence(&mut self, ids: &[TxId]) -> Result<(), FenceError> {
-        match bounded(DB::fence(&mut self.connection, ids)).await {
+        let fence = bounded(DB::fence(&mut self.connection, ids)).await;
+        self.same(fence)
+    }
+
+    /// Makes sure that this is still the transaction in which the fence was opened. Nothing but COMMIT may follow.
+    pub(super) async fn close_fence(&mut self) -> Result<(), FenceError> {
+        let fence = bounded(DB::close_fence(&mut self.connection)).await;
+        self.same(fence)
+    }
+
+    fn same(&self, fence: Result<bool, sqlx::Error>) -> Result<(), FenceError> {
+        match fence {
             Ok(true) => {}
             Ok(false) => return Err(FenceError::Gone),
             Err(error) => return Err(FenceError::Database(error)),

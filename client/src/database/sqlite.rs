@@ -155,6 +155,14 @@ impl sealed::Sealed for Sqlite {
         })
     }
 
+    fn close_fence(connection: &mut SqliteConnection) -> BoxFuture<'_, Result<bool, sqlx::Error>> {
+        Box::pin(release_fence(connection))
+    }
+
+    fn reason(error: sqlx::Error) -> Reason {
+        reason(error)
+    }
+
     fn ask(
         mut connection: PoolConnection<Sqlite>,
         _: SqlitePool,
@@ -232,6 +240,13 @@ fn lacks_table(error: &sqlx::Error) -> bool {
         .is_some_and(|refusal| refusal.message().contains("no such table"))
 }
 
+fn lacks_column(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|refusal| {
+        refusal.message().contains("has no column named")
+            || refusal.message().contains("no such column")
+    })
+}
+
 fn reason(error: sqlx::Error) -> Reason {
     if let Some(reason) = decide::unreachable(&error) {
         return reason;
@@ -245,7 +260,7 @@ fn reason(error: sqlx::Error) -> Reason {
         Some(5 | 6) => Reason::InFlight { blocked_by: None },
         Some(8) => Reason::ReadOnly,
         Some(10 | 13 | 14) => Reason::Unreachable(error.to_string()),
-        _ if lacks_table(&error) => Reason::NotMigrated(error.to_string()),
+        _ if lacks_table(&error) || lacks_column(&error) => Reason::NotMigrated(error.to_string()),
         _ => Reason::Refused(error.to_string()),
     }
 }

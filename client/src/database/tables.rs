@@ -7,6 +7,8 @@ use sqlx::pool::PoolOptions;
 
 use super::marker::{CheckQuery, MarkerDb};
 use super::migrate::{self, Identity, MigrateError};
+use super::purge::{self, Limit, Purged};
+use super::start_up::{self, Refusal, Role};
 use super::url::{UrlError, shown};
 use super::verdict::{Reason, Verdict};
 
@@ -97,7 +99,15 @@ impl Tables {
     /// # Errors
     /// As [`Self::identity`].
     pub async fn ready_for_checks(&self) -> Result<Identity, OpenError> {
-        self.identity().await
+        with_pool!(self, pool => Ok(start_up::verify(pool, Role::Checker, None).await?))
+    }
+
+    /// As [`purge::purge`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn purge(&self, limit: Limit) -> Result<Purged, sqlx::Error> {
+        with_pool!(self, pool => purge::purge(pool, limit).await)
     }
 
     /// As [`migrate::migrate`].
@@ -146,6 +156,16 @@ async fn identity<DB: MarkerDb>(pool: &sqlx::Pool<DB>) -> Result<Identity, OpenE
         Err(error) => Err(OpenError::Refused(format!(
             "escrow_meta.domain is no UUID ({error}): run `escrow migrate --adopt`"
         ))),
+    }
+}
+
+impl From<Refusal> for OpenError {
+    fn from(refusal: Refusal) -> Self {
+        let text = refusal.to_string();
+        match refusal {
+            Refusal::Unavailable(_) => Self::Unreachable(text),
+            _ => Self::Refused(text),
+        }
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Reason {
     },
     /// The tables are missing or hold no identity.
     NotMigrated(String),
+    /// A privilege is missing.
+    Forbidden(String),
     /// Any other refusal of the database.
     Refused(String),
 }
@@ -64,6 +66,7 @@ impl Reason {
             Self::NoRow | Self::Purged | Self::Swallowed => "no_row",
             Self::WrongDomain { .. } => "wrong_domain",
             Self::NotMigrated(_) => "not_migrated",
+            Self::Forbidden(_) => "forbidden",
             Self::Refused(_) => "db_error",
         }
     }
@@ -73,7 +76,7 @@ impl Reason {
     pub fn needs_attention(&self) -> bool {
         matches!(
             self.keyword(),
-            "read_only" | "no_row" | "wrong_domain" | "not_migrated" | "db_error"
+            "read_only" | "no_row" | "wrong_domain" | "not_migrated" | "forbidden" | "db_error"
         )
     }
 }
@@ -88,9 +91,10 @@ impl fmt::Display for Reason {
             Self::InFlight { blocked_by: None } => f.write_str("the transaction is open"),
             Self::Serialization => f.write_str("another transaction came first"),
             Self::ReadOnly => f.write_str("the database takes no writes"),
-            Self::Unreachable(why) | Self::NotMigrated(why) | Self::Refused(why) => {
-                f.write_str(why)
-            }
+            Self::Unreachable(why)
+            | Self::NotMigrated(why)
+            | Self::Forbidden(why)
+            | Self::Refused(why) => f.write_str(why),
             Self::Timeout => f.write_str("the database did not answer in time"),
             Self::NoRow => f.write_str("no marker, and not asked to rule the transaction out"),
             Self::Purged => f.write_str("no marker, and it may have been purged"),
