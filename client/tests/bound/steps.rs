@@ -9,7 +9,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-use crate::engine::{Engine, order};
+use crate::engine::order;
 use crate::shop::{NEVER, Shop, placed};
 
 /// Steps and the transactions that took them, in order.
