@@ -98,9 +98,7 @@ async fn run<DB: MarkerDb>(connection: &mut DB::Connection) -> Result<Identity, 
     identity::<DB>(connection).await
 }
 
-pub(super) async fn identity<DB: MarkerDb>(
-    connection: &mut DB::Connection,
-) -> Result<Identity, MigrateError> {
+async fn identity<DB: MarkerDb>(connection: &mut DB::Connection) -> Result<Identity, MigrateError> {
     let (domain, version) = DB::identity(connection)
         .await?
         .ok_or_else(|| MigrateError::NoIdentity("no row".to_owned()))?;

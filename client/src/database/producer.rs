@@ -24,6 +24,8 @@ pub const MESSAGES_MAX: usize = 256;
 /// What may be set about a [`BoundProducer`].
 #[derive(Debug, Clone)]
 pub struct BoundSettings {
+    /// The database that it must be: any other is refused at the start. Default any.
+    pub domain: Option<Domain>,
     /// Which shard of the application's database this is, where there are several: halfs carry it as `ESCROW_SHARD`, for
     /// a check server that has to choose. Default none.
     pub shard: Option<String>,
@@ -35,6 +37,7 @@ pub struct BoundSettings {
 impl Default for BoundSettings {
     fn default() -> Self {
         Self {
+            domain: None,
             shard: None,
             acquire_timeout: Duration::from_secs(5),
         }

@@ -6,16 +6,13 @@ use std::time::Duration;
 use sqlx::Pool;
 
 use super::background::Background;
-use super::marker::{CheckQuery, MarkerDb};
-use super::migrate::{MigrateError, identity};
+use super::checker::DatabaseChecker;
+use super::marker::MarkerDb;
 use super::producer::{BoundProducer, BoundSettings, Shared};
-use super::verdict::Verdict;
-use crate::check::{Answer, Check};
+use super::start_up::{Refusal, Role, verify};
 use crate::client::Client;
 use crate::error::Error;
 use crate::transaction::TransactionProducer;
-use escrow_protocol::properties::name;
-use escrow_protocol::transaction::Resolution;
 
 /// Connections for asking the database what became of a transaction.
 const DECIDING_CONNECTIONS: u32 = 2;
@@ -27,9 +24,9 @@ const DECIDING_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The database is not as it must be, or cannot be reached.
+    /// The database cannot be reached, or is not fit: the refusal names the cure.
     #[error("database: {0}")]
-    Database(#[from] MigrateError),
+    Database(#[from] Refusal),
     /// No broker could be told that we answer for the group.
     #[error("the producer group cannot be joined: {0}")]
     Join(#[source] Error),
@@ -58,9 +55,8 @@ impl<DB: MarkerDb> BoundProducer<DB> {
         settings: BoundSettings,
     ) -> Result<Self, StartError> {
         let group = group.into();
-        let mut connection = pool.acquire().await.map_err(MigrateError::Database)?;
-        let domain = identity::<DB>(&mut connection).await?.domain;
-        drop(connection);
+        let identity = verify(pool, Role::Producer, settings.domain).await?;
+        let domain = identity.domain;
         let deciding = pool
             .options()
             .clone()
@@ -68,8 +64,10 @@ impl<DB: MarkerDb> BoundProducer<DB> {
             .max_connections(DECIDING_CONNECTIONS)
             .acquire_timeout(DECIDING_ACQUIRE_TIMEOUT)
             .connect_lazy_with((*pool.connect_options()).clone());
-        let (asked, name) = (deciding.clone(), client.id().to_owned());
-        let checker = move |check: Check| answer(asked.clone(), name.clone(), check);
+        // Who sends halfs must be able to answer for them, and from the same database.
+        verify(&deciding, Role::Checker, Some(domain)).await?;
+        let name = format!("checker {}", client.id());
+        let checker = DatabaseChecker::new(deciding.clone(), domain, &name);
         let Some(halfs) = TransactionProducer::claim(client, &group, checker) else {
             return Err(StartError::GroupTaken(group));
         };
@@ -94,29 +92,5 @@ impl<DB: MarkerDb> BoundProducer<DB> {
                 settings,
             }),
         })
-    }
-}
-
-async fn answer<DB: MarkerDb>(deciding: Pool<DB>, name: String, check: Check) -> Answer {
-    let unknown = |why: String| Answer::from(Resolution::Unknown).because(why);
-    let tx_id = match check.transaction_id.parse() {
-        Ok(id) => id,
-        Err(error) => return unknown(format!("not_an_id: {error}")),
-    };
-    let half = &check.message;
-    let domain = half.get(name::ESCROW_DOMAIN);
-    let domain = domain.and_then(|domain| domain.parse().ok());
-    let query = CheckQuery {
-        tx_id,
-        stored_at_ms: check.stored_at_ms,
-        decided_by: format!("checker {name}"),
-        domain,
-        // A half that names no database may have its marker in another one.
-        may_tombstone: domain.is_some(),
-    };
-    match DB::decide(&deciding, &query).await {
-        Verdict::Committed => Resolution::Commit.into(),
-        Verdict::RolledBack => Resolution::Rollback.into(),
-        Verdict::Unknown(reason) => unknown(reason.to_string()),
     }
 }

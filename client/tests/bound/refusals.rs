@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use escrow_client::database::producer::MESSAGES_MAX;
-use escrow_client::database::{BeginError, BoundProducer, BoundSettings, PrepareError, StartError};
-use escrow_client::{Error, Message};
+use escrow_client::database::start_up::Refusal;
+use escrow_client::database::{
+    BeginError, BoundProducer, BoundSettings, MarkerDb, PrepareError, StartError, adopt,
+};
+use escrow_client::{Client, Error, Message};
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{Executor, Sqlite};
+use sqlx::{Executor, Pool, Sqlite};
 
 use crate::broker::{TOPIC, TestBroker, in_time};
 use crate::engine::{Engine, on_every_engine, order};
@@ -16,7 +19,7 @@ on_every_engine!(
     an_exhausted_pool_begins_nothing_and_takes_the_message_back,
     a_broker_that_is_gone_begins_nothing,
     a_broker_that_is_gone_rolls_a_late_transaction_back,
-    tables_that_are_missing_are_found_at_the_start,
+    tables_that_are_missing_or_older_are_found_at_the_start,
 );
 
 async fn an_exhausted_pool_begins_nothing_and_takes_the_message_back<DB: Engine>() {
@@ -65,20 +68,48 @@ async fn a_broker_that_is_gone_rolls_a_late_transaction_back<DB: Engine>() {
     assert!(shop.orders().await.is_empty());
 }
 
-async fn tables_that_are_missing_are_found_at_the_start<DB: Engine>() {
+async fn tables_that_are_missing_or_older_are_found_at_the_start<DB: Engine>() {
     let database = DB::fresh(2).await;
-    let mut connection = database.pool.acquire().await.unwrap();
-    for table in ["escrow_marker", "escrow_meta"] {
-        let drop = format!("DROP TABLE {table}");
-        DB::statement(&mut connection, drop).await.unwrap();
-    }
-    drop(connection);
     let broker = TestBroker::start(NEVER).await;
     let client = broker.client().await;
-    let settings = BoundSettings::default();
-    let refused = BoundProducer::start(&client, GROUP, &database.pool, settings).await;
-    let refused = refused.err().unwrap();
-    assert!(matches!(refused, StartError::Database(_)), "{refused}");
+    let after = async |statement: &str| {
+        let mut connection = database.pool.acquire().await.unwrap();
+        let done = DB::statement(&mut connection, statement.to_owned());
+        done.await.unwrap();
+        drop(connection);
+        refusal(&client, &database.pool, BoundSettings::default()).await
+    };
+    let refused = after("UPDATE escrow_meta SET version = 0").await;
+    assert!(matches!(refused, Refusal::Older { found: 0 }), "{refused}");
+    let refused = after("DROP TABLE escrow_meta").await;
+    assert!(matches!(refused, Refusal::NotMigrated(_)), "{refused}");
+}
+
+/// Why no producer starts on this database.
+async fn refusal<DB: MarkerDb>(
+    client: &Client,
+    pool: &Pool<DB>,
+    settings: BoundSettings,
+) -> Refusal {
+    match BoundProducer::start(client, GROUP, pool, settings).await {
+        Err(StartError::Database(refusal)) => refusal,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it started"),
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_the_expected_one_is_refused() {
+    let (database, other) = (Sqlite::fresh(2).await, Sqlite::fresh(2).await);
+    let expected = adopt(&other.pool).await.unwrap().domain;
+    let broker = TestBroker::start(NEVER).await;
+    let client = broker.client().await;
+    let settings = BoundSettings {
+        domain: Some(expected),
+        ..BoundSettings::default()
+    };
+    let refused = refusal(&client, &database.pool, settings).await;
+    assert!(matches!(refused, Refusal::WrongDomain { .. }), "{refused}");
 }
 
 #[tokio::test]
@@ -92,9 +123,8 @@ async fn a_database_that_cannot_be_reached_is_found_at_the_start() {
         .acquire_timeout(Duration::from_millis(500))
         .connect_lazy(&format!("postgres://nobody@127.0.0.1:{port}/nothing"))
         .unwrap();
-    let refused = BoundProducer::start(&client, GROUP, &pool, BoundSettings::default()).await;
-    let refused = refused.err().unwrap();
-    assert!(matches!(refused, StartError::Database(_)), "{refused}");
+    let refused = refusal(&client, &pool, BoundSettings::default()).await;
+    assert!(matches!(refused, Refusal::Unavailable(_)), "{refused}");
 }
 
 #[tokio::test]
