@@ -272,7 +272,14 @@ fn store_settings(settings: &Settings) -> escrow_store::Settings {
         segment_bytes: settings.segment_size.0 / PAGE * PAGE,
         record_bytes_max: usize::try_from(largest).unwrap_or(usize::MAX),
         file_reserved: settings.file_reserved_time,
-        delete_hour: settings.delete_when.map(|hour| hour.0),
+        delete_hours: settings
+            .delete_when
+            .as_ref()
+            .map_or_else(Vec::new, |hours| hours.0.clone()),
+        // Checked to be below a hundred.
+        used_percent_clean: settings
+            .disk_max_used_space_ratio
+            .and_then(|ratio| u8::try_from(ratio).ok()),
         free_bytes_clean: settings.free_space_clean.0,
         free_bytes_refuse: settings.free_space_refuse.0,
         free_bytes_reserve: settings.free_space_reserve.0,

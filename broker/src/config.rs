@@ -18,7 +18,7 @@ use escrow_protocol::names;
 pub use reference::reference;
 use value::Value;
 pub use value::{
-    Advertised, ByteSize, DelayLevels, FlushDiskType, HourOfDay, Secret, TransactionFlush, Unit,
+    Advertised, ByteSize, DelayLevels, FlushDiskType, HoursOfDay, Secret, TransactionFlush, Unit,
 };
 
 /// One setting as the documentation shows it.
@@ -117,9 +117,13 @@ settings! {
     segment_size: ByteSize = ByteSize::gib(1), "mappedFileSizeCommitLog", Bytes, "Apache MessageStoreConfig";
     /// How long messages are kept, counted from the newest message or commit in a segment.
     file_reserved_time: Duration = Duration::from_secs(72 * 3600), "fileReservedTime", Hours, "Apache MessageStoreConfig; its shipped broker.conf says 48";
-    /// The hour of the day (UTC) in which expired segments are removed. Empty: as soon as they expire.
-    delete_when: Option<HourOfDay> = Some(HourOfDay(4)), "deleteWhen", Text, "Apache MessageStoreConfig, which takes local time and several hours";
-    /// Below this much free space expired segments are removed at any hour.
+    /// The hours of the day in which expired segments are removed, as `04` or `04;16`, always UTC. Empty: as soon as they
+    /// expire.
+    delete_when: Option<HoursOfDay> = Some(HoursOfDay(vec![4])), "deleteWhen", Text, "Apache MessageStoreConfig, which takes them in the machine's time zone";
+    /// If given: the part of the disk in use, from 10 to 95, above which expired segments are removed at any hour, as in
+    /// Apache (which has 75), and above 85 also those that are not expired. `freeSpaceClean` then counts for nothing.
+    disk_max_used_space_ratio: Option<u32> = None, "diskMaxUsedSpaceRatio", Percent, "not set: freeSpaceClean; a part of a large disk is a lot, of a small one nothing";
+    /// Below this much free space segments are removed at any hour, oldest first, expired or not.
     free_space_clean: ByteSize = ByteSize::gib(8), "freeSpaceClean", Bytes, "ours; Apache has ratios only";
     /// Below this much free space halfs and messages are refused; decisions still pass.
     free_space_refuse: ByteSize = ByteSize::gib(2), "freeSpaceRefuse", Bytes, "ours; Apache has ratios only";
@@ -301,6 +305,11 @@ impl Settings {
                 self.segment_size.show(),
                 segment_min.show()
             ),
+        );
+        require(
+            self.disk_max_used_space_ratio
+                .is_none_or(|ratio| (10..=95).contains(&ratio)),
+            format_args!("diskMaxUsedSpaceRatio: not from 10 to 95"),
         );
         require(
             self.free_space_clean >= self.free_space_refuse

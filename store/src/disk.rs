@@ -58,6 +58,14 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// What the disk says.
     fn free_bytes(&self) -> io::Result<u64>;
 
+    /// Bytes that are taken, by whatever it is. A disk that knows no end says 0.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn used_bytes(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+
     /// Takes the folder for this process until the lock is dropped. `Ok(None)`: somebody else has it.
     ///
     /// # Errors

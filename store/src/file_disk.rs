@@ -90,6 +90,12 @@ impl Disk for FileDisk {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    fn used_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.folder)?;
+        let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+        Ok(used.saturating_mul(stat.f_frsize))
+    }
+
     fn lock(&self) -> io::Result<Option<Box<dyn DiskLock>>> {
         let path = self.path("lock");
         let file = OpenOptions::new()

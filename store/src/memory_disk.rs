@@ -32,6 +32,7 @@ struct Inner {
     durable_names: BTreeMap<String, u64>,
     next_file: u64,
     free_bytes: Option<u64>,
+    used_bytes: u64,
     writes: u64,
     syncs: u64,
     fail_write: Option<u64>,
@@ -77,6 +78,7 @@ impl MemoryDisk {
             names,
             next_file,
             free_bytes: None,
+            used_bytes: 0,
             writes: 0,
             syncs: 0,
             fail_write: None,
@@ -136,6 +138,11 @@ impl MemoryDisk {
     /// What [`Disk::free_bytes`] says.
     pub fn set_free_bytes(&self, bytes: u64) {
         self.inner.lock().free_bytes = Some(bytes);
+    }
+
+    /// What [`Disk::used_bytes`] says.
+    pub fn set_used_bytes(&self, bytes: u64) {
+        self.inner.lock().used_bytes = bytes;
     }
 
     /// Writes so far, failed ones included.
@@ -322,6 +329,10 @@ impl Disk for MemoryDisk {
 
     fn free_bytes(&self) -> io::Result<u64> {
         Ok(self.inner.lock().free_bytes.unwrap_or(u64::MAX))
+    }
+
+    fn used_bytes(&self) -> io::Result<u64> {
+        Ok(self.inner.lock().used_bytes)
     }
 
     fn lock(&self) -> io::Result<Option<Box<dyn DiskLock>>> {

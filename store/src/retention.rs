@@ -68,12 +68,15 @@ impl Store {
         let used = self.state.segments.get(&start).copied().unwrap_or_default();
         let reserved = i64::try_from(self.settings.file_reserved.as_millis()).unwrap_or(i64::MAX);
         let hour = now_ms.div_euclid(HOUR_MS).rem_euclid(24);
-        let is_hour = self
-            .settings
-            .delete_hour
-            .is_none_or(|wanted| i64::from(wanted) == hour);
+        let is_hour = self.settings.delete_hours.is_empty()
+            || self
+                .settings
+                .delete_hours
+                .iter()
+                .any(|wanted| i64::from(*wanted) == hour);
         let is_old = used.referred.saturating_add(reserved) < now_ms;
-        let is_due = (is_old && is_hour) || self.space.state() >= SpaceState::Clean;
+        let is_time = is_hour || self.space.is_tight();
+        let is_due = (is_old && is_time) || self.space.state() >= SpaceState::Clean;
         is_due.then_some(Leaving { start, end, used })
     }
 

@@ -23,8 +23,8 @@ pub struct Settings {
     pub unsynced_bytes_max: u64,
     /// How long a segment is kept after its newest message or commit; default 72 h, as Apache's `fileReservedTime`.
     pub file_reserved: Duration,
-    /// The hour of the day (UTC) in which old segments leave; `None`: at any time. Default `None`; Apache's `deleteWhen` is 4.
-    pub delete_hour: Option<u8>,
+    /// The hours of the day (UTC) in which old segments leave; none: at any time. Default none; Apache's `deleteWhen` is 4.
+    pub delete_hours: Vec<u8>,
     /// A commit carries a half's bytes forward when its segment closed longer ago than this, so that one late commit does not
     /// keep a whole old segment; default 1 h.
     pub relocate_after: Duration,
@@ -32,6 +32,9 @@ pub struct Settings {
     pub relocate_step_bytes: u64,
     /// Segments leave early when fewer bytes are free; default 8 GiB.
     pub free_bytes_clean: u64,
+    /// If set, `free_bytes_clean` counts for nothing: old segments leave at any hour when more of a hundred parts of the disk
+    /// are taken, and others too above 85; default `None`; Apache's `diskMaxUsedSpaceRatio` is 75.
+    pub used_percent_clean: Option<u8>,
     /// Halfs and messages are refused when fewer bytes are free; default 2 GiB.
     pub free_bytes_refuse: u64,
     /// Kept back in a file of its own, given up so that decisions can still be written; default 64 MiB. 0: none.
@@ -54,10 +57,11 @@ impl Default for Settings {
             record_bytes_max: (4 << 20) + (64 << 10),
             unsynced_bytes_max: 64 * MIB,
             file_reserved: Duration::from_secs(72 * 3600),
-            delete_hour: None,
+            delete_hours: Vec::new(),
             relocate_after: Duration::from_secs(3600),
             relocate_step_bytes: 8 * MIB,
             free_bytes_clean: 8 * GIB,
+            used_percent_clean: None,
             free_bytes_refuse: 2 * GIB,
             free_bytes_reserve: 64 * MIB,
             free_bytes_stop: 8 * MIB,
@@ -96,8 +100,8 @@ impl Settings {
                 "segment_bytes must hold a record of record_bytes_max",
             ));
         }
-        if self.delete_hour.is_some_and(|hour| hour > 23) {
-            return Err(Error::Settings("delete_hour must be 0 to 23"));
+        if self.delete_hours.iter().any(|hour| *hour > 23) {
+            return Err(Error::Settings("delete_hours must be 0 to 23"));
         }
         Ok(())
     }

@@ -8,6 +8,9 @@ use crate::{Error, Settings, Store};
 /// The reserve's file.
 const RESERVE_NAME: &str = "reserve";
 
+/// Where a share of the disk is set: above this one segments leave before their time too, as with Apache.
+const USED_PERCENT_FORCED: u8 = 85;
+
 /// How the store stands with its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SpaceState {
@@ -26,6 +29,8 @@ pub(crate) struct Space {
     state: SpaceState,
     free: u64,
     has_reserve: bool,
+    /// Expired segments leave at any hour.
+    is_tight: bool,
 }
 
 impl Space {
@@ -35,6 +40,7 @@ impl Space {
             state: SpaceState::Ok,
             free: u64::MAX,
             has_reserve,
+            is_tight: false,
         };
         space.look(disk, settings)?;
         Ok(space)
@@ -47,16 +53,33 @@ impl Space {
         if settings.free_bytes_reserve > 0 {
             self.keep_reserve(disk, settings)?;
         }
+        let is_short = self.is_short(disk, settings)?;
         self.state = if self.free < settings.free_bytes_stop {
             SpaceState::RefuseAll
         } else if self.free < settings.free_bytes_refuse {
             SpaceState::RefuseNew
-        } else if self.free < settings.free_bytes_clean {
+        } else if is_short {
             SpaceState::Clean
         } else {
             SpaceState::Ok
         };
         Ok(self.state)
+    }
+
+    /// Whether segments must leave before their time; notes whether expired ones should not wait for their hour.
+    fn is_short(&mut self, disk: &Arc<dyn Disk>, settings: &Settings) -> Result<bool, Error> {
+        let Some(percent) = settings.used_percent_clean else {
+            self.is_tight = self.free < settings.free_bytes_clean;
+            return Ok(self.is_tight);
+        };
+        let used = disk
+            .used_bytes()
+            .map_err(Error::disk("used space of", "."))?;
+        // What only the system may take counts as neither: as `df` has it, and Apache.
+        let (used, all) = (u128::from(used), u128::from(used) + u128::from(self.free));
+        let is_above = |percent: u8| used * 100 > all * u128::from(percent);
+        self.is_tight = is_above(percent);
+        Ok(is_above(percent.max(USED_PERCENT_FORCED)))
     }
 
     /// Gives the reserve up when the disk is nearly full, and takes it back when there is room again.
@@ -79,6 +102,10 @@ impl Space {
             self.has_reserve = file.allocate(reserve).is_ok();
         }
         Ok(())
+    }
+
+    pub(crate) fn is_tight(&self) -> bool {
+        self.is_tight
     }
 
     pub(crate) fn state(&self) -> SpaceState {

@@ -348,3 +348,52 @@ fn a_carried_half_is_still_its_groups_oldest_with_its_own_store_time() {
     };
     assert_eq!(entry.store_timestamp, NOW + 7);
 }
+
+#[test]
+fn a_share_of_the_disk_rules_instead_of_free_bytes_where_one_is_set() {
+    let disk = MemoryDisk::new();
+    let settings = Settings {
+        free_bytes_clean: 8000,
+        used_percent_clean: Some(75),
+        delete_hours: vec![4],
+        ..settings()
+    };
+    let (mut store, _) = open_with(&disk, settings);
+    let noon = NOW - NOW % (24 * HOUR) + 60 * HOUR;
+    for (used, free, expected, expired, fresh) in [
+        (7500, 2500, SpaceState::Ok, false, false),
+        (7501, 2499, SpaceState::Ok, true, false),
+        (8500, 1500, SpaceState::Ok, true, false),
+        (8501, 1499, SpaceState::Clean, true, true),
+        (0, 1, SpaceState::Ok, false, false),
+        (1 << 60, 1 << 60, SpaceState::Ok, false, false),
+    ] {
+        disk.set_used_bytes(used);
+        disk.set_free_bytes(free);
+        assert_eq!(store.free_space().unwrap(), expected, "{used} {free}");
+        roll(&mut store, NOW);
+        let leaves = |store: &mut Store, now| store.retention_step(now).unwrap().removed.is_some();
+        assert_eq!(leaves(&mut store, NOW), fresh, "{used} {free}");
+        roll(&mut store, NOW);
+        assert_eq!(leaves(&mut store, noon), expired, "{used} {free}");
+    }
+}
+
+#[test]
+fn expired_segments_leave_in_each_of_the_hours_given_and_in_no_other() {
+    let settings = Settings {
+        delete_hours: vec![4, 16],
+        ..settings()
+    };
+    let (mut store, _) = open_with(&MemoryDisk::new(), settings);
+    let midnight = NOW - NOW % (24 * HOUR) + 48 * HOUR;
+    let mut removed = Vec::new();
+    for hour in 0..24 {
+        roll(&mut store, NOW);
+        let report = store.retention_step(midnight + hour * HOUR).unwrap();
+        if report.removed.is_some() {
+            removed.push(hour);
+        }
+    }
+    assert_eq!(removed, [4, 16]);
+}

@@ -161,6 +161,12 @@ fn sizes_that_cannot_work_are_refused() {
         &file("freeSpaceRefuse = \"9GiB\""),
         &["do not fall in this order"],
     );
+    for ratio in [9, 96, 300] {
+        refused(
+            &file(&format!("diskMaxUsedSpaceRatio = {ratio}")),
+            &["not from 10 to 95"],
+        );
+    }
 }
 
 #[test]

@@ -101,9 +101,9 @@ pub struct Advertised {
     pub port: Option<u16>,
 }
 
-/// An hour of the day, 0 to 23.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HourOfDay(pub u8);
+/// Hours of the day, each 0 to 23; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoursOfDay(pub Vec<u8>);
 
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -342,17 +342,22 @@ impl Value for DelayLevels {
     }
 }
 
-impl Value for HourOfDay {
-    /// Apache's form, "04". It takes a list of hours; we take one.
-    fn parse(text: &str, _: Unit) -> Result<HourOfDay, String> {
-        match text.trim().parse::<u8>() {
-            Ok(hour) if hour < 24 => Ok(HourOfDay(hour)),
-            _ => Err(format!("`{text}` is not one hour of the day like 04")),
-        }
+impl Value for HoursOfDay {
+    /// Apache's form, "04" or "04;16".
+    fn parse(text: &str, _: Unit) -> Result<HoursOfDay, String> {
+        let hour = |text: &str| {
+            let hour = text.trim().parse::<u8>().ok();
+            hour.filter(|hour| *hour < 24)
+        };
+        let hours: Option<Vec<u8>> = text.split(';').map(hour).collect();
+        hours.map(HoursOfDay).ok_or_else(|| {
+            format!("`{text}` is no hour of the day like 04, nor several like 04;16")
+        })
     }
 
     fn show(&self) -> String {
-        format!("{:02}", self.0)
+        let hours: Vec<_> = self.0.iter().map(|hour| format!("{hour:02}")).collect();
+        hours.join(";")
     }
 }
 
@@ -454,11 +459,12 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_of_the_day_is_one_number_up_to_23() {
-        round_trip("04", Unit::Text, HourOfDay(4));
-        round_trip("", Unit::Text, None::<HourOfDay>);
-        for text in ["24", "04;16", "-1", "noon"] {
-            assert!(HourOfDay::parse(text, Unit::Text).is_err(), "{text}");
+    fn hours_of_the_day_are_numbers_up_to_23() {
+        round_trip("04", Unit::Text, HoursOfDay(vec![4]));
+        round_trip("04; 16", Unit::Text, HoursOfDay(vec![4, 16]));
+        round_trip("", Unit::Text, None::<HoursOfDay>);
+        for text in ["24", "04,16", "4;", "-1", "noon"] {
+            assert!(HoursOfDay::parse(text, Unit::Text).is_err(), "{text}");
         }
     }
 }
