@@ -48,23 +48,20 @@ pub(crate) fn compress(body: &Bytes) -> (Bytes, i32) {
     }
 }
 
-/// The plain body of a record. Never makes more than [`BODY_BYTES_MAX`] bytes of it.
+/// The plain body behind a compressed one. Never makes more than [`BODY_BYTES_MAX`] bytes of it.
 ///
 /// # Errors
 /// A text that says why it cannot be inflated.
-pub(crate) fn plain_body(body: &[u8], sys_flag: i32) -> Result<Bytes, String> {
-    if sys_flag & sysflag::COMPRESSED == 0 {
-        return Ok(Bytes::copy_from_slice(body));
-    }
+pub(crate) fn inflate(body: &[u8], sys_flag: i32) -> Result<Bytes, String> {
     let failed = |error: std::io::Error| format!("compressed body: {error}");
     match Compressor::of(sys_flag)? {
-        Compressor::Zlib => inflate(flate2::read::ZlibDecoder::new(body)),
-        Compressor::Lz4 => inflate(lz4_flex::frame::FrameDecoder::new(body)),
-        Compressor::Zstd => inflate(zstd::stream::read::Decoder::new(body).map_err(failed)?),
+        Compressor::Zlib => read_out(flate2::read::ZlibDecoder::new(body)),
+        Compressor::Lz4 => read_out(lz4_flex::frame::FrameDecoder::new(body)),
+        Compressor::Zstd => read_out(zstd::stream::read::Decoder::new(body).map_err(failed)?),
     }
 }
 
-fn inflate(decoder: impl Read) -> Result<Bytes, String> {
+fn read_out(decoder: impl Read) -> Result<Bytes, String> {
     let mut body = Vec::new();
     decoder
         .take(BODY_BYTES_MAX as u64 + 1)
@@ -111,9 +108,8 @@ mod tests {
     fn every_compressor_of_the_protocol_is_inflated() {
         let body = b"order ".repeat(5000);
         for (flag, encode) in ALL {
-            assert_eq!(plain_body(&encode(&body), flag).unwrap(), body, "{flag:#x}");
+            assert_eq!(inflate(&encode(&body), flag).unwrap(), body, "{flag:#x}");
         }
-        assert_eq!(plain_body(b"plain", 0x300).unwrap(), &b"plain"[..]);
     }
 
     #[test]
@@ -121,11 +117,11 @@ mod tests {
         for (flag, encode) in ALL {
             let largest = vec![7; BODY_BYTES_MAX];
             assert_eq!(
-                plain_body(&encode(&largest), flag).unwrap().len(),
+                inflate(&encode(&largest), flag).unwrap().len(),
                 BODY_BYTES_MAX
             );
             let bomb = vec![7; BODY_BYTES_MAX + 1];
-            let error = plain_body(&encode(&bomb), flag).unwrap_err();
+            let error = inflate(&encode(&bomb), flag).unwrap_err();
             assert!(error.contains("larger than"), "{flag:#x}: {error}");
         }
     }
@@ -134,15 +130,11 @@ mod tests {
     fn garbage_and_unknown_compressors_are_told() {
         for flag in [0x1, 0x101, 0x201, 0x301] {
             assert!(
-                plain_body(b"garbage that nobody wrote", flag).is_err(),
+                inflate(b"garbage that nobody wrote", flag).is_err(),
                 "{flag:#x}"
             );
         }
-        assert!(
-            plain_body(b"x", 0x401)
-                .unwrap_err()
-                .contains("compressor 4")
-        );
+        assert!(inflate(b"x", 0x401).unwrap_err().contains("compressor 4"));
     }
 
     #[test]
@@ -153,7 +145,7 @@ mod tests {
         let (sent, flag) = compress(&large);
         assert_eq!(flag, 0x301);
         assert!(sent.len() < 200);
-        assert_eq!(plain_body(&sent, flag).unwrap(), large);
+        assert_eq!(inflate(&sent, flag).unwrap(), large);
         let mut state = 1u32;
         let noise: Bytes = (0..COMPRESS_FROM_BYTES)
             .map(|_| {

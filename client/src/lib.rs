@@ -11,6 +11,13 @@
 //! | [`consumer`] | push consumers (concurrent, orderly, broadcasting) and the pull consumer |
 //! | [`unique_key`], [`message`], [`error`] | ids, messages, failures |
 //!
+//! # Dropping a future
+//!
+//! A future that is dropped stops waiting and takes nothing back: what was handed to a connection may still be done by
+//! the server, as after [`Error::outcome_unknown`]. So a message may arrive whose send was dropped, an offset may be
+//! stored, a group left. Futures that only ask ([`Client::route`], [`Client::max_offset`], [`PullConsumer::next`], …)
+//! lose nothing. Where a future does more than that, it says so.
+//!
 //! It knows nothing of how a broker works inside, and depends on `escrow-protocol` alone.
 
 mod brokers;

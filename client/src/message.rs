@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use escrow_protocol::message::Message as Record;
 use escrow_protocol::properties::{self, Properties, name};
+use escrow_protocol::sysflag;
 
 use crate::compression;
 use crate::error::{Error, Result};
@@ -151,12 +152,19 @@ impl ReceivedMessage {
     /// # Errors
     /// A text that says why the body cannot be read.
     pub(crate) fn from_record(record: &Record<'_>) -> std::result::Result<Self, String> {
-        Ok(Self {
+        let mut message = Self::as_stored(record);
+        message.inflate()?;
+        Ok(message)
+    }
+
+    /// Takes a record out of a reply, with its body still compressed if it is.
+    pub(crate) fn as_stored(record: &Record<'_>) -> Self {
+        Self {
             topic: record.topic.to_owned(),
             queue_id: record.queue_id,
             queue_offset: record.queue_offset,
             physical_offset: record.physical_offset,
-            body: compression::plain_body(record.body, record.sys_flag)?,
+            body: Bytes::copy_from_slice(record.body),
             born_timestamp: record.born_timestamp,
             store_timestamp: record.store_timestamp,
             store_host: record.store_host,
@@ -166,7 +174,18 @@ impl ReceivedMessage {
             prepared_transaction_offset: record.prepared_transaction_offset,
             properties: record.properties.to_owned(),
             offset_id: record.offset_message_id(),
-        })
+        }
+    }
+
+    /// Puts the plain body in the place of the stored one.
+    ///
+    /// # Errors
+    /// A text that says why it cannot be read; the body stays as it is.
+    pub(crate) fn inflate(&mut self) -> std::result::Result<(), String> {
+        if self.sys_flag & sysflag::COMPRESSED != 0 {
+            self.body = compression::inflate(&self.body, self.sys_flag)?;
+        }
+        Ok(())
     }
 
     /// The id by which applications know a message: the producer's unique key, else the broker's id.

@@ -8,8 +8,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::cache::Cache;
 use super::member::{Failures, Held, Member};
-use super::pull::{Pulled, RETRY_PAUSE, Record, Unreadable};
-use crate::error::Result;
+use super::pull::{Pulled, RETRY_PAUSE, Record};
+use crate::error::{Error, Result};
 use crate::message::ReceivedMessage;
 
 impl Member {
@@ -59,9 +59,10 @@ impl Member {
                     // Without a receiver the work on this queue is over.
                     let _ = messages.send(Arc::new(message));
                 }
-                Record::Unreadable(unreadable) => {
-                    self.set_aside(held, &unreadable).await?;
-                    cache.advance(unreadable.queue_offset + 1);
+                Record::Unreadable(mut message, error) => {
+                    under_its_own_topic(&mut message);
+                    self.set_aside(held, &message, &error).await?;
+                    cache.advance(message.queue_offset + 1);
                 }
             }
         }
@@ -70,11 +71,10 @@ impl Member {
     }
 
     /// A message that can never be handled must neither hold up its queue nor get lost.
-    async fn set_aside(&self, held: &Held, unreadable: &Unreadable) -> Result<()> {
-        let error = &unreadable.error;
-        tracing::error!(queue = ?held.queue, offset = unreadable.queue_offset, %error, "message set aside");
+    async fn set_aside(&self, held: &Held, message: &ReceivedMessage, why: &Error) -> Result<()> {
+        tracing::error!(queue = ?held.queue, id = message.id(), error = %why, "message set aside");
         match self.failures {
-            Failures::GivenBack => self.dead_letter(held, unreadable.physical_offset).await,
+            Failures::GivenBack => self.dead_letter(held, message).await,
             Failures::Logged => Ok(()),
         }
     }

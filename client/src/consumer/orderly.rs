@@ -156,10 +156,7 @@ impl OneByOne {
         if limit.is_none_or(|limit| message.reconsume_times < limit) {
             return false;
         }
-        let dead = self
-            .member
-            .dead_letter(&self.held, message.physical_offset)
-            .await;
+        let dead = self.member.dead_letter(&self.held, message).await;
         if let Err(error) = &dead {
             tracing::warn!(id = message.id(), %error, "not put to the dead letters");
         }

@@ -41,15 +41,8 @@ pub(super) enum Pulled {
 /// A message of a pull, or that one is there.
 pub(super) enum Record {
     Message(ReceivedMessage),
-    /// Its body cannot be inflated.
-    Unreadable(Unreadable),
-}
-
-/// A message that this client cannot read.
-pub(super) struct Unreadable {
-    pub(super) queue_offset: i64,
-    pub(super) physical_offset: i64,
-    pub(super) error: Error,
+    /// Its body, here still compressed, cannot be inflated.
+    Unreadable(ReceivedMessage, Error),
 }
 
 impl Pull<'_> {
@@ -103,17 +96,14 @@ impl Pull<'_> {
         let mut records = Vec::new();
         for record in message::decode_all(&reply.body) {
             let record = record.map_err(|error| unreadable(connection, error))?;
-            match ReceivedMessage::from_record(&record.message) {
-                Ok(message) if self.subscription.wants(&message) => {
-                    records.push(Record::Message(message));
-                }
-                Ok(_) => {}
-                Err(reason) => records.push(Record::Unreadable(Unreadable {
-                    queue_offset: record.message.queue_offset,
-                    physical_offset: record.message.physical_offset,
-                    error: unreadable(connection, reason),
-                })),
+            let mut message = ReceivedMessage::as_stored(&record.message);
+            if !self.subscription.wants(&message) {
+                continue;
             }
+            records.push(match message.inflate() {
+                Ok(()) => Record::Message(message),
+                Err(reason) => Record::Unreadable(message, unreadable(connection, reason)),
+            });
         }
         Ok(records)
     }

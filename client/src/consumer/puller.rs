@@ -152,12 +152,10 @@ impl Puller {
         for record in records {
             match record {
                 Record::Message(message) => messages.push(message),
-                Record::Unreadable(unreadable) if messages.is_empty() => {
-                    return Err(unreadable.error);
-                }
+                Record::Unreadable(_, error) if messages.is_empty() => return Err(error),
                 // First what is before it; then it is met again.
-                Record::Unreadable(unreadable) => {
-                    next = unreadable.queue_offset;
+                Record::Unreadable(message, _) => {
+                    next = message.queue_offset;
                     break;
                 }
             }

@@ -24,14 +24,7 @@ const RETRIES_MAX: i32 = 16;
 impl Member {
     /// Has the broker deliver a message again later. By reference, or if it cannot be found any more, as a copy.
     pub(super) async fn give_back(&self, held: &Held, message: &ReceivedMessage) -> Result<()> {
-        let by_reference = self
-            .send_back(
-                &held.queue,
-                message.physical_offset,
-                BROKER_CHOOSES,
-                Some(message),
-            )
-            .await;
+        let by_reference = self.send_back(&held.queue, message, BROKER_CHOOSES).await;
         let Err(error) = by_reference else {
             return Ok(());
         };
@@ -40,26 +33,25 @@ impl Member {
     }
 
     /// Puts a message to the dead letters of the group.
-    pub(super) async fn dead_letter(&self, held: &Held, physical_offset: i64) -> Result<()> {
-        self.send_back(&held.queue, physical_offset, TO_DEAD_LETTERS, None)
-            .await
+    pub(super) async fn dead_letter(&self, held: &Held, message: &ReceivedMessage) -> Result<()> {
+        self.send_back(&held.queue, message, TO_DEAD_LETTERS).await
     }
 
     async fn send_back(
         &self,
         queue: &MessageQueue,
-        physical_offset: i64,
+        message: &ReceivedMessage,
         delay_level: i32,
-        message: Option<&ReceivedMessage>,
     ) -> Result<()> {
         let broker = self.client.broker_of(queue).await?;
         let mut frame = Frame::request(request::CONSUMER_SEND_MSG_BACK);
         ConsumerSendBack {
-            offset: physical_offset,
+            offset: message.physical_offset,
             group: &self.group,
             delay_level,
-            origin_message_id: message.map(ReceivedMessage::id),
-            origin_topic: message.map(|message| message.topic.as_str()),
+            origin_message_id: Some(message.id()),
+            // Apache's broker fails on a request without it.
+            origin_topic: Some(&message.topic),
             unit_mode: false,
             reconsume_times_max: self.settings.retries_max,
             broker_name: Some(&queue.broker_name),

@@ -93,6 +93,31 @@ async fn what_a_dead_member_had_is_taken_over_without_its_leave() {
 }
 
 #[tokio::test]
+async fn consumers_go_on_when_their_broker_was_restarted() {
+    let stage = Stage::set().await;
+    let client = stage.with_topic("T", 2).await;
+    let (mut loose, mut strict) = (Inbox::new(), Inbox::new());
+    let concurrent = consume(&client, "T", &loose);
+    let all = [Subscription::all("T")];
+    let orderly =
+        PushConsumer::orderly(&client, "billing", all, settings(), strict.everything()).unwrap();
+    send(&client, "T", 2, 0..4).await;
+    loose.sorted(4).await;
+    strict.sorted(4).await;
+    let stage = stage.restart().await;
+    let other = stage.client().await;
+    send(&other, "T", 2, 4..8).await;
+    for inbox in [&mut loose, &mut strict] {
+        let mut seen = Vec::new();
+        while !numbers(4..8).iter().all(|body| seen.contains(body)) {
+            seen.extend(inbox.bodies(1).await);
+        }
+    }
+    concurrent.close().await;
+    orderly.close().await;
+}
+
+#[tokio::test]
 async fn a_group_goes_on_where_it_stopped_and_nothing_comes_twice() {
     let stage = Stage::set().await;
     let client = stage.with_topic("T", 2).await;

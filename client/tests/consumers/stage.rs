@@ -1,6 +1,7 @@
 //! A broker in a temporary folder, clients that know it, and an inbox for what they are handed.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,23 +21,41 @@ pub(crate) const A_WHILE: Duration = Duration::from_millis(300);
 
 pub(crate) struct Stage {
     pub(crate) broker: Broker,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+}
+
+/// Delay levels are a tenth of a second each.
+fn broker_settings(folder: &Path) -> BrokerSettings {
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut settings = BrokerSettings::default();
+    settings.data_dir = folder.to_owned();
+    settings.namesrv_addr = free;
+    settings.broker_addr = free;
+    settings.admin_addr = free;
+    settings.message_delay_level = DelayLevels(vec![Duration::from_millis(100); 18]);
+    settings
 }
 
 impl Stage {
-    /// A broker whose delay levels are a tenth of a second each.
     pub(crate) async fn set() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut settings = BrokerSettings::default();
-        settings.data_dir = folder.path().to_owned();
-        settings.namesrv_addr = free;
-        settings.broker_addr = free;
-        settings.admin_addr = free;
-        settings.message_delay_level = DelayLevels(vec![Duration::from_millis(100); 18]);
+        let settings = broker_settings(folder.path());
         Self {
             broker: Broker::start(settings).await.unwrap(),
-            _folder: folder,
+            folder,
+        }
+    }
+
+    /// Stops the broker and starts it again where it was.
+    pub(crate) async fn restart(self) -> Self {
+        let before = self.broker.addresses();
+        let mut settings = broker_settings(self.folder.path());
+        settings.namesrv_addr = before.namesrv;
+        settings.broker_addr = before.broker;
+        self.broker.shutdown().await;
+        Self {
+            broker: Broker::start(settings).await.unwrap(),
+            folder: self.folder,
         }
     }
 
