@@ -149,7 +149,9 @@ async fn whoever_declares_it_in_its_heartbeat_is_asked_about_halfs_that_name_the
     });
     let mut heartbeat = frame(HEART_BEAT, &[("escrowChecks", "more;pg")]);
     heartbeat.body = body.to_string().into();
-    assert_eq!(checker.call(heartbeat).await.code, 0);
+    let answer = checker.call(heartbeat).await;
+    assert_eq!(answer.code, 0);
+    assert_eq!(answer.ext.get("escrowChecks"), Some("true"));
     let mut sender = running.client().await;
     let mut half = half("orders", "K1", b"order 1");
     let properties = half.ext.get("i").expect("properties");

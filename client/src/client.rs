@@ -1,6 +1,6 @@
 //! One client instance: its connections, its groups, and the task that keeps both fresh.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use escrow_protocol::body::MessageQueue;
 use escrow_protocol::code::{request, response};
 use escrow_protocol::frame::Frame;
-use escrow_protocol::header::{NotifyConsumerIdsChanged, UnregisterClient};
+use escrow_protocol::header::{HEARTBEAT_CHECKS, NotifyConsumerIdsChanged, UnregisterClient};
 use parking_lot::Mutex;
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
@@ -75,6 +75,8 @@ pub(crate) struct Shared {
     pub(crate) membership: Membership,
     pub(crate) checkers: Checkers,
     brokers: Mutex<HashMap<String, Connection>>,
+    /// Addresses of brokers that said so.
+    first_decision_kept: Mutex<HashSet<String>>,
     /// Our groups are to be known to brokers that we have no topics on.
     every_broker: AtomicBool,
     housekeeping: Mutex<Option<AbortHandle>>,
@@ -106,6 +108,7 @@ impl Client {
             membership: Membership::default(),
             checkers: Checkers::new(settings.checks_max),
             brokers: Mutex::default(),
+            first_decision_kept: Mutex::default(),
             every_broker: AtomicBool::new(false),
             housekeeping: Mutex::default(),
             settings,
@@ -208,8 +211,22 @@ impl Client {
         let Some(heartbeat) = shared.membership.heartbeat(&shared.client_id, &checked) else {
             return Ok(());
         };
-        self.call(connection, heartbeat).await?;
+        let reply = self.call(connection, heartbeat).await?;
+        if !checked.is_empty() {
+            let mut keepers = shared.first_decision_kept.lock();
+            if reply.ext.get(HEARTBEAT_CHECKS) == Some("true") {
+                keepers.insert(connection.address().to_owned());
+            } else {
+                keepers.remove(connection.address());
+            }
+        }
         Ok(())
+    }
+
+    /// Whether the broker at `address` keeps to the first decision about a half, so that repeating it does no harm:
+    /// EscrowMQ does, Apache's delivers again.
+    pub(crate) fn keeps_first_decision(&self, address: &str) -> bool {
+        self.shared.first_decision_kept.lock().contains(address)
     }
 
     /// Takes a group out of the heartbeats and tells the brokers.

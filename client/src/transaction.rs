@@ -170,11 +170,17 @@ impl TransactionProducer {
         Ok(())
     }
 
-    /// Sends the decision and says how far it got. A request that surely did not arrive is repeated once, at once; one
-    /// whose reply got lost is not, since Apache's broker delivers a message again for each repetition.
+    /// Sends the decision and says how far it got. A request that surely did not arrive is repeated once, at once; so
+    /// is one whose reply got lost, unless the broker is Apache's, which delivers again for each repetition.
     pub async fn settle(&self, half: &Half, resolution: Resolution) -> Delivery {
+        let client = self.producer.client();
         let mut outcome = self.end(half, resolution).await;
-        if matches!(outcome, Err(Error::Connect { .. } | Error::Busy { .. })) {
+        let again = match &outcome {
+            Err(Error::Connect { .. } | Error::Busy { .. }) => true,
+            Err(Error::Lost { address }) => client.keeps_first_decision(address),
+            _ => false,
+        };
+        if again {
             outcome = self.end(half, resolution).await;
         }
         match outcome {

@@ -31,6 +31,10 @@ pub(crate) async fn handle(shared: &Arc<Shared>, peer: &Arc<Peer>, request: &Fra
         Ok(subscriptions_wanted) => {
             let mut answer = head.answer(response::SUCCESS);
             heartbeat_extras(&mut answer.ext, subscriptions_wanted);
+            // Only to who asks: stock clients see what Apache's broker sends.
+            if request.ext.get(HEARTBEAT_CHECKS).is_some() {
+                answer.ext.insert(HEARTBEAT_CHECKS, "true");
+            }
             answer
         }
         Err(refusal) => head.refuse(refusal),

@@ -56,6 +56,7 @@ header! {
 }
 
 /// Field of a HEART_BEAT request, unknown to Apache: the producer groups, joined by `;`, whose checks this client can answer.
+/// The response to it has the field too, as `true`: this broker takes note, and is one that keeps to its first decision.
 pub const HEARTBEAT_CHECKS: &str = "escrowChecks";
 
 /// Adds what a HEART_BEAT response says besides success: version 2 heartbeats are understood, and whether
