@@ -4,7 +4,9 @@
 //! whose topic and group exist takes no lock.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use crate::counters::Creation;
 use crate::groups::{self, GroupConfig, GroupRefused};
 use crate::remoting::answer::Refusal;
 use crate::shared::Shared;
@@ -32,7 +34,9 @@ impl Shared {
         match self.groups.plan(name)? {
             groups::Plan::Exists(group) => Ok(group),
             groups::Plan::Create(group) => {
+                let began = Instant::now();
                 let stored = self.log.set_meta(group.key(), group.stored()).await;
+                self.counters.group_made(stored.is_ok(), began.elapsed());
                 stored.map_err(|error| error.refusal())?;
                 tracing::info!(group = name, "consumer group created");
                 Ok(self.groups.put(group))
@@ -71,8 +75,18 @@ impl Shared {
         &self,
         update: &Update<'_>,
     ) -> Result<Arc<TopicConfig>, Refusal> {
+        let began = Instant::now();
         let _one = self.topics.changing.lock(update.topic).await;
-        self.carry_out(self.topics.plan_update(update)?).await
+        let updated = match self.topics.plan_update(update) {
+            Ok(plan) => self.carry_out(plan).await,
+            Err(refused) => Err(refused.into()),
+        };
+        let creation = Creation {
+            succeeded: updated.is_ok(),
+            is_system: self.topics.is_system(update.topic),
+        };
+        self.counters.topic_made(creation, began.elapsed());
+        updated
     }
 
     /// Deletes a topic, its queues and the offsets in it; one that is not there is deleted already.

@@ -2,15 +2,24 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use escrow_protocol::names;
 use parking_lot::Mutex;
+
+use crate::histogram::Histogram;
 
 /// A peer chooses its codes, so only this many of them are told apart.
 const CODES_MAX: usize = 256;
 
 /// Peers choose topics and groups too; of further ones only the sum is kept.
 const PAIRS_MAX: usize = 10_000;
+
+/// Apache's buckets of message sizes, in bytes.
+const SIZE_BOUNDS: [u64; 6] = [1 << 10, 4 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20];
+
+/// Apache's buckets of the time that making a topic or group takes, in milliseconds.
+const CREATION_BOUNDS_MS: [u64; 5] = [10, 100, 1_000, 3_000, 5_000];
 
 /// The name under which the others are counted.
 const OTHERS: &str = "(others)";
@@ -50,11 +59,45 @@ impl Count {
     }
 }
 
+/// Messages of one topic and kind that came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Inflow {
+    pub(crate) count: Count,
+    /// Of one message each.
+    pub(crate) sizes: Histogram,
+}
+
+impl Default for Inflow {
+    fn default() -> Inflow {
+        Inflow {
+            count: Count::default(),
+            sizes: Histogram::new(&SIZE_BOUNDS),
+        }
+    }
+}
+
+/// How long it took to make something, in milliseconds.
+#[derive(Debug, Clone)]
+pub(crate) struct Creations(pub(crate) Histogram);
+
+impl Default for Creations {
+    fn default() -> Creations {
+        Creations(Histogram::new(&CREATION_BOUNDS_MS))
+    }
+}
+
+/// A topic that was made, or was to be, as RocketMQ tells it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Creation {
+    pub(crate) succeeded: bool,
+    pub(crate) is_system: bool,
+}
+
 /// All traffic since the start. Retry and dead-letter topics are not in it, as in Apache.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     /// By topic and kind.
-    pub(crate) into: BTreeMap<(String, MessageKind), Count>,
+    pub(crate) into: BTreeMap<(String, MessageKind), Inflow>,
     /// By topic and consumer group.
     pub(crate) out: BTreeMap<(String, String), Count>,
     /// Messages by consumer group.
@@ -64,9 +107,11 @@ pub(crate) struct Traffic {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     unsupported: Mutex<BTreeMap<i32, u64>>,
-    into: Mutex<HashMap<String, BTreeMap<MessageKind, Count>>>,
+    into: Mutex<HashMap<String, BTreeMap<MessageKind, Inflow>>>,
     out: Mutex<HashMap<String, HashMap<String, Count>>>,
     dead_letters: Mutex<HashMap<String, u64>>,
+    topics_made: Mutex<BTreeMap<Creation, Creations>>,
+    groups_made: Mutex<BTreeMap<bool, Creations>>,
     /// Sends refused with SYSTEM_BUSY because the log thread's queue stayed full.
     pub(crate) sends_shed: AtomicU64,
     /// Pulls that were sent past a damaged record.
@@ -101,11 +146,31 @@ impl Counters {
         if is_special(topic) {
             return;
         }
+        let (messages, bytes) = (wide(messages), wide(bytes));
         let mut into = self.into.lock();
-        slot(&mut into, topic)
-            .entry(kind)
-            .or_default()
-            .add(wide(messages), wide(bytes));
+        let inflow = slot(&mut into, topic).entry(kind).or_default();
+        inflow.count.add(messages, bytes);
+        inflow.sizes.add(bytes / messages.max(1), messages);
+    }
+
+    /// A tool had a topic made or changed, or was refused that.
+    pub(crate) fn topic_made(&self, creation: Creation, took: Duration) {
+        made(&mut self.topics_made.lock(), creation, took);
+    }
+
+    /// A consumer group was made, or was to be.
+    pub(crate) fn group_made(&self, succeeded: bool, took: Duration) {
+        made(&mut self.groups_made.lock(), succeeded, took);
+    }
+
+    /// How long topics took to be made.
+    pub(crate) fn topics_made(&self) -> BTreeMap<Creation, Creations> {
+        self.topics_made.lock().clone()
+    }
+
+    /// How long consumer groups took to be made, by whether they were.
+    pub(crate) fn groups_made(&self) -> BTreeMap<bool, Creations> {
+        self.groups_made.lock().clone()
     }
 
     /// Messages were handed to a consumer.
@@ -129,7 +194,7 @@ impl Counters {
             traffic.into.extend(
                 kinds
                     .iter()
-                    .map(|(kind, count)| ((topic.clone(), *kind), *count)),
+                    .map(|(kind, inflow)| ((topic.clone(), *kind), inflow.clone())),
             );
         }
         for (topic, groups) in self.out.lock().iter() {
@@ -144,6 +209,11 @@ impl Counters {
             .extend(self.dead_letters.lock().clone());
         traffic
     }
+}
+
+fn made<K: Ord>(table: &mut BTreeMap<K, Creations>, creation: K, took: Duration) {
+    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    table.entry(creation).or_default().0.add(ms, 1);
 }
 
 /// The place under a name, or that of the others once there are too many names.
@@ -191,7 +261,9 @@ mod tests {
             (("t".into(), MessageKind::Normal), count(3, 25)),
             (("t".into(), MessageKind::Transaction), count(1, 7)),
         ];
-        assert_eq!(traffic.into, BTreeMap::from(into));
+        let counts = traffic.into.iter();
+        let counts = counts.map(|(of, inflow)| (of.clone(), inflow.count));
+        assert_eq!(counts.collect::<BTreeMap<_, _>>(), BTreeMap::from(into));
         assert_eq!(
             traffic.out,
             BTreeMap::from([(("t".into(), "g".into()), count(3, 30))])

@@ -11,6 +11,7 @@ mod consumers;
 mod counters;
 mod delay;
 mod groups;
+mod histogram;
 mod identity;
 mod locks;
 mod log_thread;

@@ -312,6 +312,17 @@ async fn metrics_have_the_names_of_rocketmq() {
     client.end(&undone, support::ROLLBACK).await;
     client.consume("orders", 0).await;
     client.call(support::frame(9999, &[])).await;
+    let bad = [
+        ("topic", "a b"),
+        ("defaultTopic", "TBW102"),
+        ("readQueueNums", "4"),
+        ("writeQueueNums", "4"),
+        ("perm", "6"),
+        ("topicFilterType", "SINGLE_TAG"),
+        ("topicSysFlag", "0"),
+        ("order", "false"),
+    ];
+    client.call(support::frame(17, &bad)).await;
     let answer = get(&running, "/metrics").await;
     assert_eq!(answer.status, 200);
     let labels = r#"cluster="DefaultCluster",node_type="broker",node_id="broker-a""#;
@@ -319,8 +330,12 @@ async fn metrics_have_the_names_of_rocketmq() {
         r#"rocketmq_half_messages{L,topic="orders"} 1"#,
         r#"rocketmq_commit_messages_total{L,topic="orders"} 1"#,
         r#"rocketmq_rollback_messages_total{L,topic="orders"} 1"#,
-        r#"rocketmq_finish_message_latency_bucket{L,le="+Inf"} 2"#,
-        r#"rocketmq_finish_message_latency_count{L} 2"#,
+        r#"rocketmq_finish_message_latency_bucket{L,topic="orders",le="5"} 1"#,
+        r#"rocketmq_finish_message_latency_count{L,topic="orders"} 1"#,
+        r#"escrow_decision_latency_milliseconds_count{L} 2"#,
+        r#"rocketmq_message_size_bucket{L,topic="orders",message_type="transaction",is_system="false",le="1024"} 3"#,
+        r#"rocketmq_consumer_group_create_execution_time_count{L,invocation_status="success"} 1"#,
+        r#"rocketmq_topic_create_execution_time_count{L,invocation_status="failure",is_system="false"} 1"#,
         r#"rocketmq_messages_in_total{L,topic="orders",message_type="normal",is_system="false"} 1"#,
         r#"rocketmq_messages_in_total{L,topic="orders",message_type="transaction",is_system="false"} 3"#,
         r#"rocketmq_messages_out_total{L,topic="orders",consumer_group="cg",is_system="false"} 2"#,

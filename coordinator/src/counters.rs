@@ -10,7 +10,7 @@ pub const LATENCY_BOUNDS_MS: [u64; 12] = [
 ];
 
 /// A histogram of the time from a half's storing to its decision.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Latencies {
     /// Decisions in each bucket of [`LATENCY_BOUNDS_MS`], not cumulative; the last counts all above.
     pub buckets: [u64; LATENCY_BOUNDS_MS.len() + 1],
@@ -86,6 +86,8 @@ pub struct TopicTotals {
     pub committed: u64,
     /// Halfs rolled back.
     pub rolled_back: u64,
+    /// From the storing of a half to its commit.
+    pub commit_latency: Latencies,
 }
 
 /// Something that a person may want to read in the log.

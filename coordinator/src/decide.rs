@@ -331,11 +331,13 @@ impl Coordinator {
     }
 
     fn count(&mut self, now: Now, entry: &HalfEntry, decision: Decision, source: Source) {
+        let age = self.timeline.age_ms(now, entry.store_timestamp);
         let topic = self.by_topic.entry(entry.topic).or_default();
         match decision {
             Decision::Commit => {
                 self.counters.committed += 1;
                 topic.committed += 1;
+                topic.commit_latency.add(age);
             }
             Decision::Rollback => {
                 self.counters.rolled_back += 1;
@@ -347,7 +349,6 @@ impl Coordinator {
             Source::Operator => self.counters.decided_by_operator += 1,
             Source::Producer | Source::Policy => {}
         }
-        let age = self.timeline.age_ms(now, entry.store_timestamp);
         self.counters.finish_latency.add(age);
     }
 }

@@ -1,11 +1,15 @@
 //! What becomes of halfs: states, decisions, checks.
 
-use escrow_coordinator::{Counters, LATENCY_BOUNDS_MS, TopicTotals, WaitingGroup};
+use escrow_coordinator::{Counters, LATENCY_BOUNDS_MS, Latencies, TopicTotals, WaitingGroup};
 use escrow_store::{HalfSeq, Store};
 
 use super::super::failure::Failure;
 use super::text::Text;
+use crate::histogram::Histogram;
 use crate::shared::Shared;
+
+/// Apache's buckets of `rocketmq_finish_message_latency`, in seconds.
+const FINISH_BOUNDS_S: [u64; 6] = [5, 60, 600, 3_600, 43_200, 86_400];
 
 /// What only the log thread knows.
 pub(super) struct Seen {
@@ -175,12 +179,51 @@ fn decisions(text: &mut Text, seen: &Seen) {
             totals.rolled_back,
         );
     }
+    for (topic, totals) in &seen.totals {
+        text.histogram(
+            "rocketmq_finish_message_latency",
+            "Seconds from the storing of a half to its commit",
+            &[("topic", topic.as_str())],
+            &in_seconds(&totals.commit_latency),
+        );
+    }
     let latencies = &seen.counters.finish_latency;
+    let finish_latency = Histogram {
+        bounds: &LATENCY_BOUNDS_MS,
+        buckets: latencies.buckets.to_vec(),
+        sum: latencies.sum_ms,
+    };
     text.histogram(
-        "rocketmq_finish_message_latency",
+        "escrow_decision_latency_milliseconds",
         "Milliseconds from the storing of a half to its decision",
-        &LATENCY_BOUNDS_MS,
-        &latencies.buckets,
-        latencies.sum_ms,
+        &[],
+        &finish_latency,
     );
+}
+
+/// In Apache's unit and buckets, each of which is a bound of ours.
+fn in_seconds(latencies: &Latencies) -> Histogram {
+    let mut histogram = Histogram::new(&FINISH_BOUNDS_S);
+    let bounds_ms = LATENCY_BOUNDS_MS.iter().chain([&u64::MAX]);
+    for (bound_ms, count) in bounds_ms.zip(&latencies.buckets) {
+        histogram.add(bound_ms.div_ceil(1_000), *count);
+    }
+    histogram.sum = latencies.sum_ms / 1_000;
+    histogram
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bucket_of_ours_lies_in_one_of_apaches() {
+        let latencies = Latencies {
+            buckets: [1; LATENCY_BOUNDS_MS.len() + 1],
+            sum_ms: 12_999,
+        };
+        let seconds = in_seconds(&latencies);
+        assert_eq!(seconds.buckets, [7, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(seconds.sum, 12);
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::text::Text;
+use super::truth;
 use crate::shared::Shared;
 
 pub(super) fn put(text: &mut Text, shared: &Shared) {
@@ -33,6 +34,7 @@ pub(super) fn put(text: &mut Text, shared: &Shared) {
         waiting,
     );
     storage(text, shared);
+    creations(text, shared);
     let connections = shared.connections.count();
     text.gauge(
         "escrow_connections",
@@ -83,4 +85,31 @@ fn storage(text: &mut Text, shared: &Shared) {
         &disk,
         reserve_ms,
     );
+}
+
+fn creations(text: &mut Text, shared: &Shared) {
+    for (creation, took) in &shared.counters.topics_made() {
+        let labels = [
+            ("invocation_status", status(creation.succeeded)),
+            ("is_system", truth(creation.is_system)),
+        ];
+        text.histogram(
+            "rocketmq_topic_create_execution_time",
+            "Milliseconds that making a topic takes",
+            &labels,
+            &took.0,
+        );
+    }
+    for (succeeded, took) in &shared.counters.groups_made() {
+        text.histogram(
+            "rocketmq_consumer_group_create_execution_time",
+            "Milliseconds that making a consumer group takes",
+            &[("invocation_status", status(*succeeded))],
+            &took.0,
+        );
+    }
+}
+
+fn status(succeeded: bool) -> &'static str {
+    if succeeded { "success" } else { "failure" }
 }

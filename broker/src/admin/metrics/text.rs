@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Write};
 
+use crate::histogram::Histogram;
+
 /// A scrape in the making. Samples of one name are to be given together.
 #[derive(Debug)]
 pub(super) struct Text {
@@ -46,26 +48,25 @@ impl Text {
         self.sample(name, labels, &value);
     }
 
-    /// `buckets` are not cumulative and have one more than `bounds`, for what lies above all.
     pub(super) fn histogram(
         &mut self,
         name: &'static str,
         help: &str,
-        bounds: &[u64],
-        buckets: &[u64],
-        sum: u64,
+        labels: &[(&str, &str)],
+        histogram: &Histogram,
     ) {
         self.head(name, "histogram", help);
         let mut count = 0;
-        for (at, bucket) in buckets.iter().enumerate() {
+        for (at, bucket) in histogram.buckets.iter().enumerate() {
             count += bucket;
-            let bound = bounds
-                .get(at)
-                .map_or_else(|| "+Inf".to_owned(), u64::to_string);
-            self.sample(&format!("{name}_bucket"), &[("le", &bound)], &count);
+            let bound = histogram.bounds.get(at);
+            let bound = bound.map_or_else(|| "+Inf".to_owned(), u64::to_string);
+            let mut with_bound = labels.to_vec();
+            with_bound.push(("le", &bound));
+            self.sample(&format!("{name}_bucket"), &with_bound, &count);
         }
-        self.sample(&format!("{name}_sum"), &[], &sum);
-        self.sample(&format!("{name}_count"), &[], &count);
+        self.sample(&format!("{name}_sum"), labels, &histogram.sum);
+        self.sample(&format!("{name}_count"), labels, &count);
     }
 
     pub(super) fn finish(self) -> String {
@@ -130,7 +131,11 @@ mod tests {
     #[test]
     fn a_histogram_adds_its_buckets_up() {
         let mut text = Text::new("c", "b");
-        text.histogram("h", "what h is", &[1, 5], &[2, 3, 1], 40);
+        let mut histogram = Histogram::new(&[1, 5]);
+        for (size, times) in [(1, 2), (4, 3), (26, 1)] {
+            histogram.add(size, times);
+        }
+        text.histogram("h", "what h is", &[("topic", "x")], &histogram);
         let lines: Vec<String> = text
             .finish()
             .lines()
@@ -140,11 +145,11 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "h_bucket{,le=\"1\"} 2",
-                "h_bucket{,le=\"5\"} 5",
-                "h_bucket{,le=\"+Inf\"} 6",
-                "h_sum{} 40",
-                "h_count{} 6",
+                "h_bucket{,topic=\"x\",le=\"1\"} 2",
+                "h_bucket{,topic=\"x\",le=\"5\"} 5",
+                "h_bucket{,topic=\"x\",le=\"+Inf\"} 6",
+                "h_sum{,topic=\"x\"} 40",
+                "h_count{,topic=\"x\"} 6",
             ]
         );
     }

@@ -9,15 +9,24 @@ pub(super) fn put(text: &mut Text, traffic: &Traffic, is_system: &dyn Fn(&str) -
         ("rocketmq_messages_in_total", MESSAGES),
         ("rocketmq_throughput_in_total", BYTES),
     ] {
-        for ((topic, kind), count) in &traffic.into {
+        for ((topic, kind), inflow) in &traffic.into {
             let system = truth(is_system(topic));
             let labels = [
                 ("topic", topic.as_str()),
                 ("message_type", kind.name()),
                 ("is_system", system),
             ];
-            text.counter(name, value.help, &labels, (value.of)(count));
+            text.counter(name, value.help, &labels, (value.of)(&inflow.count));
         }
+    }
+    for ((topic, kind), inflow) in &traffic.into {
+        let labels = [
+            ("topic", topic.as_str()),
+            ("message_type", kind.name()),
+            ("is_system", truth(is_system(topic))),
+        ];
+        let help = "Bytes of a message that came in";
+        text.histogram("rocketmq_message_size", help, &labels, &inflow.sizes);
     }
     for (name, value) in [
         ("rocketmq_messages_out_total", MESSAGES),
