@@ -151,7 +151,7 @@ impl ReceivedMessage {
     ///
     /// # Errors
     /// A text that says why the body cannot be read.
-    pub(crate) fn from_record(record: &Record<'_>) -> std::result::Result<Self, String> {
+    pub fn from_record(record: &Record<'_>) -> std::result::Result<Self, String> {
         let mut message = Self::as_stored(record);
         message.inflate()?;
         Ok(message)

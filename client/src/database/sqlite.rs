@@ -192,7 +192,8 @@ async fn read_or_rule_out(
     connection: &mut SqliteConnection,
     query: &CheckQuery,
 ) -> Result<Verdict, sqlx::Error> {
-    // A row is as good without the write lock, which another transaction may hold for long.
+    // Without the write lock, which another transaction may hold for long: a row that is there is as good, and what
+    // may not be ruled out needs no lock either.
     let verdict = judge(query, read(connection, query).await?);
     if verdict != Verdict::Unknown(Reason::Swallowed) {
         return Ok(verdict);

@@ -87,6 +87,12 @@ impl Server {
         self.port
     }
 
+    /// The data folder, to be changed while the server is down.
+    #[must_use]
+    pub fn data_folder(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// A URL of `database`, as a user who may do everything.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
