@@ -177,6 +177,20 @@ impl Broker {
         }
     }
 
+    /// A broker of the crate's own tests, on free ports.
+    #[cfg(test)]
+    pub(crate) async fn start_in(folder: &Path) -> Broker {
+        let free = ([127, 0, 0, 1], 0).into();
+        let settings = Settings {
+            data_dir: folder.to_owned(),
+            namesrv_addr: free,
+            broker_addr: free,
+            admin_addr: free,
+            ..Settings::default()
+        };
+        Broker::start(settings).await.expect("the broker starts")
+    }
+
     #[cfg(test)]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared

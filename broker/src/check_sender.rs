@@ -113,7 +113,6 @@ mod tests {
 
     use super::*;
     use crate::Broker;
-    use crate::config::Settings;
     use crate::log_thread::{Command, NewHalf, NewMessage, Operator};
     use crate::remoting::answer::{ReplyTo, RequestHead};
     use crate::remoting::peer::Peer;
@@ -161,15 +160,7 @@ mod tests {
     #[tokio::test]
     async fn a_half_that_was_decided_after_its_check_was_planned_is_not_asked_about() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let free = ([127, 0, 0, 1], 0).into();
-        let settings = Settings {
-            data_dir: folder.path().to_owned(),
-            namesrv_addr: free,
-            broker_addr: free,
-            admin_addr: free,
-            ..Settings::default()
-        };
-        let broker = Broker::start(settings).await.expect("the broker starts");
+        let broker = Broker::start_in(folder.path()).await;
         let shared = broker.shared();
         let peer = shared.connections.open(([127, 0, 0, 1], 9).into());
         let commands = vec![half(shared, &peer)];

@@ -63,9 +63,9 @@ pub(crate) async fn serve(
     }
     let (input, output) = stream.into_split();
     let mut writer = tokio::spawn(write_all(Arc::clone(peer), output));
-    let ended = tokio::select! {
-        ended = read_all(shared, peer, role, input) => ended,
-        written = &mut writer => writer_ended(peer, written),
+    let (ended, writer_is_done) = tokio::select! {
+        ended = read_all(shared, peer, role, input) => (ended, false),
+        written = &mut writer => (writer_ended(peer, written), true),
     };
     report(peer, &ended);
     match ended {
@@ -78,7 +78,8 @@ pub(crate) async fn serve(
         Ended::SlowPeer | Ended::GivenUp | Ended::Io(_) => {}
     }
     peer.outbox.close();
-    if timeout(LINGER, &mut writer).await.is_err() {
+    // A task that has been waited for to its end must not be waited for again.
+    if !writer_is_done && timeout(LINGER, &mut writer).await.is_err() {
         writer.abort();
     }
 }
@@ -205,3 +206,6 @@ async fn write_all(peer: Arc<Peer>, mut output: OwnedWriteHalf) -> std::io::Resu
     }
     output.shutdown().await
 }
+
+#[cfg(test)]
+mod tests;

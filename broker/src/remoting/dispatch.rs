@@ -190,7 +190,6 @@ mod tests {
 
     use super::*;
     use crate::broker::Broker;
-    use crate::config::Settings;
     use crate::log_thread::CREDIT;
 
     fn request(opaque: i32, code: i32) -> Frame {
@@ -249,15 +248,7 @@ mod tests {
     #[tokio::test]
     async fn a_send_without_room_is_refused_after_a_second_and_a_decision_waits() {
         let folder = tempfile::tempdir().expect("a folder");
-        let free = ([127, 0, 0, 1], 0).into();
-        let settings = Settings {
-            data_dir: folder.path().to_owned(),
-            namesrv_addr: free,
-            broker_addr: free,
-            admin_addr: free,
-            ..Settings::default()
-        };
-        let broker = Broker::start(settings).await.expect("it starts");
+        let broker = Broker::start_in(folder.path()).await;
         let shared = broker.shared();
         let peer = shared.connections.open(([127, 0, 0, 1], 9).into());
         let taken = Arc::clone(&peer.credit)
