@@ -99,7 +99,7 @@ pub struct CheckServer {
     producers: Vec<TransactionProducer>,
     groups: Vec<Arc<Group>>,
     databases: Vec<Arc<Database>>,
-    watching: JoinSet<()>,
+    watching: Mutex<JoinSet<()>>,
 }
 
 impl CheckServer {
@@ -131,7 +131,7 @@ impl CheckServer {
             client,
             groups,
             databases,
-            watching,
+            watching: Mutex::new(watching),
         };
         match server.client.join_all().await {
             Ok(brokers) => tracing::info!(brokers, "groups joined"),
@@ -160,8 +160,9 @@ impl CheckServer {
         }
     }
 
-    /// Leaves the groups, answers what was asked before, and closes everything.
-    pub async fn shutdown(mut self) {
+    /// Leaves the groups, answers what was asked before, and closes everything. Takes as long as brokers that do not
+    /// answer are given; dropping the future leaves them to find out.
+    pub async fn shutdown(&self) {
         for producer in &self.producers {
             producer.leave().await;
         }
@@ -171,7 +172,7 @@ impl CheckServer {
             sleep(LOOK_EVERY).await;
         }
         self.client.close().await;
-        self.watching.shutdown().await;
+        self.watching.lock().abort_all();
         for database in &self.databases {
             if let State::Ready { tables, .. } = database.state() {
                 tables.close().await;

@@ -151,6 +151,7 @@ impl MarkerError {
 
 pub(crate) mod sealed {
     use super::super::inbox::InboxSql;
+    use super::super::listing::ListingSql;
     use super::super::purge::PurgeSql;
     use super::super::start_up::Inspect;
     use super::{BoxFuture, CheckQuery, Database, Pool, Reason, Verdict};
@@ -158,7 +159,7 @@ pub(crate) mod sealed {
     use sqlx::pool::PoolConnection;
 
     /// What only this crate may call or implement.
-    pub trait Sealed: Database + Inspect + PurgeSql + InboxSql {
+    pub trait Sealed: Database + Inspect + PurgeSql + ListingSql + InboxSql {
         /// Name and SQL of each migration, from version 1 on.
         const MIGRATIONS: &'static [(&'static str, &'static str)];
 

@@ -66,6 +66,7 @@
 //! | [`checker`] ([`DatabaseChecker`]) | answers a broker's checks |
 //! | [`inbox`] ([`Inbox`]) | the consumer's side: work done once however often its message comes |
 //! | [`mod@migrate`], [`mod@purge`], [`grants`] | makes the tables, deletes old markers, who needs which privileges |
+//! | [`listing`] | reading markers page by page, to compare them with what a broker decided |
 //! | [`start_up`] | whether a database is fit for all this |
 //! | [`url`], [`tables`] | for programs that are given a URL: any engine, and no password in a log |
 
@@ -79,6 +80,7 @@ pub mod grants;
 mod guard;
 pub mod inbox;
 mod late;
+pub mod listing;
 pub mod marker;
 pub mod migrate;
 #[cfg(feature = "mysql")]

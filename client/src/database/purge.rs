@@ -70,6 +70,24 @@ pub async fn purge<DB: MarkerDb>(pool: &Pool<DB>, limit: Limit) -> Result<Purged
     }
 }
 
+/// What [`purge`] would do now: the horizon, and how many markers are below it. Changes nothing.
+///
+/// # Errors
+/// The database refused or could not be reached.
+pub async fn would_purge<DB: MarkerDb>(
+    pool: &Pool<DB>,
+    limit: Limit,
+) -> Result<Purged, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let now_ms = DB::now_ms(&mut connection).await?;
+    let horizon_ms = below(limit, now_ms).max(DB::horizon_ms(&mut connection).await?);
+    let markers = DB::count_markers(&mut connection, horizon_ms).await?;
+    Ok(Purged {
+        horizon_ms,
+        markers: u64::try_from(markers).unwrap_or_default(),
+    })
+}
+
 fn below(limit: Limit, now_ms: i64) -> i64 {
     let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     let before = match limit {
@@ -86,6 +104,15 @@ fn below(limit: Limit, now_ms: i64) -> i64 {
 pub trait PurgeSql: Database {
     /// The time.
     fn now_ms(connection: &mut Self::Connection) -> BoxFuture<'_, Result<i64, sqlx::Error>>;
+
+    /// Where the horizon is.
+    fn horizon_ms(connection: &mut Self::Connection) -> BoxFuture<'_, Result<i64, sqlx::Error>>;
+
+    /// How many markers were born before `before_ms`.
+    fn count_markers(
+        connection: &mut Self::Connection,
+        before_ms: i64,
+    ) -> BoxFuture<'_, Result<i64, sqlx::Error>>;
 
     /// Raises the horizon to `horizon_ms` unless it is there already; answers where it is.
     fn raise_horizon(
@@ -114,12 +141,27 @@ macro_rules! purge_sql {
         now: $now:literal,
         raise: $raise:literal,
         horizon: $horizon:literal,
+        count: $count:literal,
         markers: $markers:literal,
         done: $done:literal,
     }) => {
         impl PurgeSql for $engine {
             fn now_ms(connection: &mut $connection) -> BoxFuture<'_, Result<i64, sqlx::Error>> {
                 Box::pin(async move { sqlx::query_scalar($now).fetch_one(connection).await })
+            }
+
+            fn horizon_ms(connection: &mut $connection) -> BoxFuture<'_, Result<i64, sqlx::Error>> {
+                Box::pin(async move { sqlx::query_scalar($horizon).fetch_one(connection).await })
+            }
+
+            fn count_markers(
+                connection: &mut $connection,
+                before_ms: i64,
+            ) -> BoxFuture<'_, Result<i64, sqlx::Error>> {
+                Box::pin(async move {
+                    let count = sqlx::query_scalar($count).bind(before_ms);
+                    count.fetch_one(connection).await
+                })
             }
 
             fn raise_horizon(
@@ -131,7 +173,7 @@ macro_rules! purge_sql {
                         .bind(horizon_ms)
                         .execute(&mut *connection)
                         .await?;
-                    sqlx::query_scalar($horizon).fetch_one(connection).await
+                    Self::horizon_ms(connection).await
                 })
             }
 
@@ -164,7 +206,9 @@ macro_rules! purge_sql {
 purge_sql!(sqlx::Postgres, sqlx::PgConnection, {
     now: "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
     raise: "UPDATE escrow_meta SET purged_before = GREATEST(purged_before, to_timestamp($1::bigint / 1000.0))",
-    horizon: "SELECT (extract(epoch FROM purged_before) * 1000)::bigint FROM escrow_meta",
+    // A database that was never purged holds -infinity.
+    horizon: "SELECT (extract(epoch FROM GREATEST(purged_before, to_timestamp(0))) * 1000)::bigint FROM escrow_meta",
+    count: "SELECT COUNT(*) FROM escrow_marker WHERE born_at < to_timestamp($1::bigint / 1000.0)",
     markers: "DELETE FROM escrow_marker WHERE tx_id IN (SELECT tx_id FROM escrow_marker \
         WHERE born_at < to_timestamp($1::bigint / 1000.0) ORDER BY born_at LIMIT $2)",
     done: "DELETE FROM escrow_inbox WHERE (consumer_group, message_id) IN \
@@ -178,6 +222,7 @@ purge_sql!(sqlx::MySql, sqlx::MySqlConnection, {
     now: "SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
     raise: "UPDATE escrow_meta SET purged_before = GREATEST(purged_before, ?)",
     horizon: "SELECT purged_before FROM escrow_meta",
+    count: "SELECT COUNT(*) FROM escrow_marker WHERE born_at < FROM_UNIXTIME(? / 1000)",
     markers: "DELETE FROM escrow_marker WHERE born_at < FROM_UNIXTIME(? / 1000) ORDER BY born_at LIMIT ?",
     done: "DELETE FROM escrow_inbox WHERE done_at < FROM_UNIXTIME(? / 1000) ORDER BY done_at LIMIT ?",
 });
@@ -187,6 +232,7 @@ purge_sql!(sqlx::Sqlite, sqlx::SqliteConnection, {
     now: "SELECT CAST(ROUND((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)",
     raise: "UPDATE escrow_meta SET purged_before = MAX(purged_before, ?1)",
     horizon: "SELECT purged_before FROM escrow_meta",
+    count: "SELECT COUNT(*) FROM escrow_marker WHERE born_at < ?1",
     markers: "DELETE FROM escrow_marker WHERE tx_id IN \
         (SELECT tx_id FROM escrow_marker WHERE born_at < ?1 ORDER BY born_at LIMIT ?2)",
     done: "DELETE FROM escrow_inbox WHERE (consumer_group, message_id) IN \

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use sqlx::pool::PoolOptions;
 
+use super::grants::GrantsFor;
+use super::listing::{self, Marker, Range};
 use super::marker::{CheckQuery, MarkerDb};
 use super::migrate::{self, Identity, MigrateError};
 use super::purge::{self, Limit, Purged};
@@ -97,17 +99,13 @@ impl Tables {
     /// Who the tables are, once it is sure that checks can be answered from them.
     ///
     /// # Errors
-    /// As [`Self::identity`].
+    /// As [`Self::identity`], and whatever makes a database unfit for it (see [`start_up::verify`]).
     pub async fn ready_for_checks(&self) -> Result<Identity, OpenError> {
-        with_pool!(self, pool => Ok(start_up::verify(pool, Role::Checker, None).await?))
-    }
-
-    /// As [`purge::purge`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn purge(&self, limit: Limit) -> Result<Purged, sqlx::Error> {
-        with_pool!(self, pool => purge::purge(pool, limit).await)
+        with_pool!(self, pool => {
+            // Whether it cannot be reached or does not let us in is told apart here.
+            drop(pool.acquire().await?);
+            Ok(start_up::verify(pool, Role::Checker, None).await?)
+        })
     }
 
     /// As [`migrate::migrate`].
@@ -124,6 +122,67 @@ impl Tables {
     /// As there.
     pub async fn adopt(&self) -> Result<Identity, MigrateError> {
         with_pool!(self, pool => migrate::adopt(pool).await)
+    }
+
+    /// As [`purge::purge`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn purge(&self, limit: Limit) -> Result<Purged, OpenError> {
+        with_pool!(self, pool => Ok(purge::purge(pool, limit).await?))
+    }
+
+    /// What [`Self::purge`] would do: changes nothing.
+    ///
+    /// # Errors
+    /// The database refused or could not be reached.
+    pub async fn would_purge(&self, limit: Limit) -> Result<Purged, OpenError> {
+        with_pool!(self, pool => Ok(purge::would_purge(pool, limit).await?))
+    }
+
+    /// The time by the database's clock, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// The database refused or could not be reached.
+    pub async fn now_ms(&self) -> Result<i64, OpenError> {
+        with_pool!(self, pool => Ok(listing::now_ms(pool).await?))
+    }
+
+    /// Up to when markers may be gone, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// The database refused or could not be reached.
+    pub async fn horizon_ms(&self) -> Result<i64, OpenError> {
+        with_pool!(self, pool => Ok(listing::horizon_ms(pool).await?))
+    }
+
+    /// The markers that are asked for, at most [`listing::PAGE`], in the order of their ids.
+    ///
+    /// # Errors
+    /// The database refused or could not be reached.
+    pub async fn markers(&self, range: &Range<'_>) -> Result<Vec<Marker>, OpenError> {
+        with_pool!(self, pool => Ok(listing::markers(pool, range).await?))
+    }
+
+    /// Those of `ids` that have a marker or tombstone.
+    ///
+    /// # Errors
+    /// The database refused or could not be reached.
+    pub async fn find(&self, ids: &[String]) -> Result<Vec<Marker>, OpenError> {
+        with_pool!(self, pool => Ok(listing::find(pool, ids).await?))
+    }
+
+    /// The kind of database, for [`grants`](super::grants::grants).
+    #[must_use]
+    pub fn engine(&self) -> GrantsFor {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => GrantsFor::Postgres,
+            #[cfg(feature = "mysql")]
+            Self::MySql(_) => GrantsFor::MySql,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => GrantsFor::Sqlite,
+        }
     }
 
     /// Closes all connections.
@@ -151,21 +210,22 @@ async fn identity<DB: MarkerDb>(pool: &sqlx::Pool<DB>) -> Result<Identity, OpenE
     let (domain, version) = DB::identity(&mut connection).await?.ok_or_else(|| {
         OpenError::Refused("there is no escrow_meta: run `escrow migrate`".to_owned())
     })?;
+    if version != migrate::VERSION {
+        let cure = if version < migrate::VERSION {
+            "run `escrow migrate`"
+        } else {
+            "use a newer program"
+        };
+        return Err(OpenError::Refused(format!(
+            "the tables are at version {version}, this program works with {}: {cure}",
+            migrate::VERSION
+        )));
+    }
     match domain.parse() {
         Ok(domain) => Ok(Identity { domain, version }),
         Err(error) => Err(OpenError::Refused(format!(
             "escrow_meta.domain is no UUID ({error}): run `escrow migrate --adopt`"
         ))),
-    }
-}
-
-impl From<Refusal> for OpenError {
-    fn from(refusal: Refusal) -> Self {
-        let text = refusal.to_string();
-        match refusal {
-            Refusal::Unavailable(_) => Self::Unreachable(text),
-            _ => Self::Refused(text),
-        }
     }
 }
 
@@ -178,6 +238,21 @@ impl From<sqlx::Error> for OpenError {
                 Self::Refused(text)
             }
             _ => Self::Unreachable(text),
+        }
+    }
+}
+
+impl From<Refusal> for OpenError {
+    fn from(refusal: Refusal) -> Self {
+        let text = refusal.to_string();
+        match refusal {
+            Refusal::Unavailable(
+                Reason::Unreachable(_)
+                | Reason::InFlight { .. }
+                | Reason::Serialization
+                | Reason::Timeout,
+            ) => Self::Unreachable(text),
+            _ => Self::Refused(text),
         }
     }
 }

@@ -63,7 +63,8 @@ impl Reason {
             Self::ReadOnly => "read_only",
             Self::Unreachable(_) => "db_unreachable",
             Self::Timeout => "timeout",
-            Self::NoRow | Self::Purged | Self::Swallowed => "no_row",
+            Self::NoRow | Self::Swallowed => "no_row",
+            Self::Purged => "purged",
             Self::WrongDomain { .. } => "wrong_domain",
             Self::NotMigrated(_) => "not_migrated",
             Self::Forbidden(_) => "forbidden",
@@ -76,7 +77,13 @@ impl Reason {
     pub fn needs_attention(&self) -> bool {
         matches!(
             self.keyword(),
-            "read_only" | "no_row" | "wrong_domain" | "not_migrated" | "forbidden" | "db_error"
+            "read_only"
+                | "no_row"
+                | "purged"
+                | "wrong_domain"
+                | "not_migrated"
+                | "forbidden"
+                | "db_error"
         )
     }
 }
