@@ -27,5 +27,6 @@ mod tasks;
 mod topics;
 mod unique_key;
 
+pub use admin::utc;
 pub use broker::{Addresses, Broker, StartError};
 pub(crate) use escrow_coordinator::ConnectionId;

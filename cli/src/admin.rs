@@ -61,6 +61,19 @@ impl Admin {
         })
     }
 
+    /// The broker at `address`, with a token if it wants one.
+    pub(crate) fn with_token(address: &str, token: Option<String>) -> Self {
+        Self {
+            address: address.to_owned(),
+            token,
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// A broker on this machine that wants no token.
     pub(crate) fn at(address: &str) -> Self {
         Self {

@@ -46,6 +46,7 @@ use crate::shared::{Phase, Shared};
 use failure::Failure;
 use listener::Bounded;
 use rates::Rates;
+pub use time::utc;
 
 /// Bytes in a request's body: a decision and its reason.
 const BODY_BYTES_MAX: usize = 16 * 1024;

@@ -1,7 +1,7 @@
 //! Wall time as people read it.
 
 /// `2024-02-29T12:34:56.789Z` of milliseconds since 1970.
-pub(super) fn utc(ms: i64) -> String {
+pub fn utc(ms: i64) -> String {
     let (days, of_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
     let (year, month, day) = date(days);
     let (hour, minute, second) = (
