@@ -5,26 +5,29 @@
 //! |---|---|
 //! | 4 or 16 | this host's address |
 //! | 2 | process id, low 16 bits |
-//! | 4 | a number drawn once per process (Java: class-loader hash) |
+//! | 4 | a number drawn once per process, another one each month (Java: class-loader hash) |
 //! | 4 | milliseconds since the start of the month (UTC) |
-//! | 2 | counter |
+//! | 2 | counter within the millisecond |
 //!
-//! All big-endian, printed as upper-case hex: 32 or 56 characters. Process and draw tell two processes apart,
-//! the counter two keys of one millisecond.
+//! All big-endian, printed as upper-case hex: 32 or 56 characters. Process and draw tell two processes apart. Within
+//! one process no key comes twice, whatever its clock does and however long it runs: time and counter together only
+//! ever grow, and the draw tells the months apart. A database decides the fate of a message by this key.
 
 use std::collections::hash_map::RandomState;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Makes keys that no other generator makes.
 #[derive(Debug)]
 pub struct UniqueKeys {
-    /// Everything before the time, already in hex.
+    /// Address and process, already in hex.
     prefix: String,
-    counter: AtomicU16,
+    draw: u32,
+    /// The last key's milliseconds since 1970, and its counter in the low 16 bits.
+    last: AtomicU64,
 }
 
 impl UniqueKeys {
@@ -34,22 +37,26 @@ impl UniqueKeys {
         // RandomState is seeded by the operating system: enough to tell two processes with one address and one
         // process id (two containers) apart.
         let draw = RandomState::new().build_hasher().finish();
-        Self::with(address, std::process::id(), draw)
+        let [d0, d1, d2, d3, ..] = draw.to_be_bytes();
+        Self::with(
+            address,
+            std::process::id(),
+            u32::from_be_bytes([d0, d1, d2, d3]),
+        )
     }
 
-    fn with(address: IpAddr, process: u32, draw: u64) -> Self {
-        let mut prefix = String::with_capacity(44);
+    fn with(address: IpAddr, process: u32, draw: u32) -> Self {
+        let mut prefix = String::with_capacity(36);
         match address {
             IpAddr::V4(v4) => hex(&mut prefix, &v4.octets()),
             IpAddr::V6(v6) => hex(&mut prefix, &v6.octets()),
         }
         let [.., p1, p0] = process.to_be_bytes();
         hex(&mut prefix, &[p1, p0]);
-        let [d0, d1, d2, d3, d4, d5, ..] = draw.to_be_bytes();
-        hex(&mut prefix, &[d0, d1, d2, d3]);
         Self {
             prefix,
-            counter: AtomicU16::new(u16::from_be_bytes([d4, d5])),
+            draw,
+            last: AtomicU64::new(0),
         }
     }
 
@@ -63,16 +70,25 @@ impl UniqueKeys {
     }
 
     fn at(&self, now_ms: u64) -> String {
-        let count = self.counter.fetch_add(1, Ordering::Relaxed);
-        let in_month = now_ms.saturating_sub(month_start_ms(now_ms));
-        let mut key = String::with_capacity(self.prefix.len() + 12);
+        let later = |last: u64| (now_ms << 16).max(last + 1);
+        let step = |last| Some(later(last));
+        // The closure always has a successor.
+        let last = self
+            .last
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step)
+            .unwrap_or_default();
+        let [.., c1, c0] = later(last).to_be_bytes();
+        let ms = later(last) >> 16;
+        let month = month_start_ms(ms);
+        let mut key = String::with_capacity(self.prefix.len() + 20);
         key.push_str(&self.prefix);
+        // Months are told apart by their first day, counted from 1970; far fewer than 2^32.
+        let month_number = u32::try_from(month / DAY_MS).unwrap_or(u32::MAX);
+        hex(&mut key, &(self.draw ^ month_number).to_be_bytes());
         // A month has fewer than 2^32 milliseconds.
-        hex(
-            &mut key,
-            &u32::try_from(in_month).unwrap_or(u32::MAX).to_be_bytes(),
-        );
-        hex(&mut key, &count.to_be_bytes());
+        let in_month = u32::try_from(ms.saturating_sub(month)).unwrap_or(u32::MAX);
+        hex(&mut key, &in_month.to_be_bytes());
+        hex(&mut key, &[c1, c0]);
         key
     }
 }
@@ -84,9 +100,10 @@ fn hex(out: &mut String, bytes: &[u8]) {
     }
 }
 
+const DAY_MS: u64 = 86_400_000;
+
 /// Start of the UTC month that holds `now_ms`, after Howard Hinnant's `civil_from_days`.
 fn month_start_ms(now_ms: u64) -> u64 {
-    const DAY_MS: u64 = 86_400_000;
     let days = now_ms / DAY_MS;
     // Days since 0000-03-01, in eras of 400 years; the day of a month counts from zero in each.
     let shifted = days + 719_468;
@@ -106,11 +123,25 @@ mod tests {
 
     #[test]
     fn a_key_spells_address_process_draw_time_and_counter() {
-        let keys = UniqueKeys::with(IpAddr::from([10, 0, 0, 1]), 0x1_2345, 0x0102_0304_0A0B_0000);
-        // 2026-11-24T00:00:00.005Z: 23 days and 5 ms into the month.
+        let keys = UniqueKeys::with(IpAddr::from([10, 0, 0, 1]), 0x1_2345, 0x0102_0000);
+        // 2026-11-24T00:00:00.005Z: 23 days and 5 ms into the month, whose first day is number 20758.
         let now = 1_795_478_400_005;
-        assert_eq!(keys.at(now), "0A000001234501020304767244050A0B");
-        assert_eq!(keys.at(now), "0A000001234501020304767244050A0C");
+        assert_eq!(keys.at(now), "0A000001234501025116767244050000");
+        assert_eq!(keys.at(now), "0A000001234501025116767244050001");
+    }
+
+    #[test]
+    fn no_key_comes_twice_when_the_clock_goes_back_or_a_month_later() {
+        let keys = UniqueKeys::new(IpAddr::from([127, 0, 0, 1]));
+        // 2025-12-01 and 2026-01-01, the same milliseconds into the month.
+        let (december, january) = (1_764_547_200_000, 1_767_225_600_000);
+        // More keys than the counter has values, then a clock that jumps to and fro.
+        let mut clock = vec![december; 70_000];
+        for jump in [december + 5, december, january, january - 1, january + 5] {
+            clock.extend([jump; 100]);
+        }
+        let made: HashSet<String> = clock.iter().map(|now| keys.at(*now)).collect();
+        assert_eq!(made.len(), clock.len());
     }
 
     #[test]
