@@ -23,7 +23,7 @@ type scenario struct {
 const wire = "requests that no client sends are made with the Java clients' remoting layer"
 
 var missing = map[string]string{
-	"orderly-two-instances":    "the client keeps the lock of a queue that it gave away, for over a minute, also on Apache",
+	"orderly-two-instances":    "the client never unlocks a queue that it gives away, so that the other waits over a minute for the lock to expire, also on Apache",
 	"killed-restarted-topics":  "the client cannot be told its topics before it sends",
 	"tx-listener-throws":       "a panic in a listener ends the client's process",
 	"query-plain":              "the client has no query call",
