@@ -265,10 +265,10 @@ fn tell(report: &RecoveryReport) {
         tracing::warn!(why, "derived files rebuilt from the whole log");
     }
     if let Some(cut) = &report.cut {
-        tracing::warn!(?cut, "the log's end was not whole and has been cut");
+        tracing::warn!("the log's end was not whole and has been cut: {cut}");
     }
     for damage in &report.damaged {
-        tracing::error!(?damage, "part of the log cannot be read");
+        tracing::error!("part of the log cannot be read: {damage}");
     }
     if !report.parked.is_empty() {
         let halfs = report.parked.len();

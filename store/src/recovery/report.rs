@@ -1,5 +1,7 @@
 //! What an open found out, for the operator.
 
+use std::fmt;
+
 use crate::{HalfSeq, PhysicalOffset};
 
 /// Why the end of the log was cut.
@@ -30,6 +32,24 @@ pub struct Cut {
     pub saved: Vec<String>,
 }
 
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match self.kind {
+            CutKind::TornTail => "a write that was not whole",
+            CutKind::UnsyncedHole => "writes that power loss had left with a hole",
+        };
+        let (bytes, file, at, records) = (self.bytes, &self.file, self.at, self.records);
+        write!(
+            f,
+            "{bytes} bytes of {file} from byte {at}, {why}, {records} whole records among them"
+        )?;
+        if !self.saved.is_empty() {
+            write!(f, ", kept in {}", self.saved.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
 /// Bytes below the durable watermark that cannot be read. Nothing else is lost with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
@@ -45,6 +65,17 @@ pub struct Damage {
     pub what: &'static str,
     /// The kind of record that it was, if its head still tells.
     pub record: Option<&'static str>,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bytes, file, at, what) = (self.bytes, &self.file, self.at, self.what);
+        write!(f, "{bytes} bytes of {file} from byte {at}: {what}")?;
+        match self.record {
+            Some(record) => write!(f, " of a {record} record"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What an open found.
@@ -70,5 +101,39 @@ impl RecoveryReport {
     /// True if there is nothing that a person must look at.
     pub fn is_clean(&self) -> bool {
         self.cut.is_none() && self.damaged.is_empty() && self.parked.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_is_told_in_one_line() {
+        let cut = Cut {
+            kind: CutKind::TornTail,
+            file: "log/0".to_owned(),
+            at: 4096,
+            offset: PhysicalOffset(4096),
+            bytes: 100,
+            records: 0,
+            saved: vec!["lost+found/0".to_owned()],
+        };
+        assert_eq!(
+            cut.to_string(),
+            "100 bytes of log/0 from byte 4096, a write that was not whole, 0 whole records among them, kept in lost+found/0"
+        );
+        let damage = Damage {
+            file: "log/0".to_owned(),
+            at: 8,
+            offset: PhysicalOffset(8),
+            bytes: 80,
+            what: "record body",
+            record: Some("commit"),
+        };
+        assert_eq!(
+            damage.to_string(),
+            "80 bytes of log/0 from byte 8: record body of a commit record"
+        );
     }
 }
