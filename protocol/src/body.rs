@@ -3,10 +3,12 @@
 //! What we write is standard JSON without white space and with quoted keys: every Java version reads it,
 //! and the Go client, which takes routes apart by hand, needs it. What we read may come from Java's or
 //! Go's library: unknown fields are ignored, a `null` list is an empty one, names of enums that we do not
-//! know are kept apart as `Unknown`.
+//! know are kept apart as `Unknown`, and keys that are whole numbers may stand without quotes, as in what Apache's name
+//! server says of its cluster.
 
 mod cluster;
 mod heartbeat;
+mod keys;
 mod lock;
 mod topic;
 
@@ -31,7 +33,11 @@ pub struct BodyError(#[from] serde_json::Error);
 /// # Errors
 /// The bytes are no JSON, or JSON of another form.
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
-    Ok(serde_json::from_slice(body)?)
+    match serde_json::from_slice(body) {
+        Ok(value) => Ok(value),
+        Err(error) if error.is_syntax() => Ok(serde_json::from_slice(&keys::quoted(body))?),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Writes a body.

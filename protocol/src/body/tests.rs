@@ -152,3 +152,24 @@ fn what_is_no_body_is_refused() {
     let deep = "[".repeat(100_000);
     assert!(decode::<TopicRouteData>(deep.as_bytes()).is_err());
 }
+
+/// As Apache's name server writes it, whatever the request says of standard JSON.
+#[test]
+fn whole_numbers_without_quotes_are_keys() {
+    let java = concat!(
+        r#"{"brokerAddrTable":{"broker-a":{"brokerAddrs":{0:"1.2.3.4:10911", -1 :"a\",2:b"},"brokerName":"broker-a","#,
+        r#""cluster":"C","enableActingMaster":false}},"clusterAddrTable":{"C":["broker-a"]}}"#
+    );
+    let cluster: ClusterInfo = decode(java.as_bytes()).unwrap();
+    assert_eq!(
+        cluster.broker_addr_table["broker-a"].broker_addrs,
+        [
+            (0, "1.2.3.4:10911".to_owned()),
+            (-1, r#"a",2:b"#.to_owned())
+        ]
+        .into()
+    );
+    for still_bad in [r#"{1.5:"a"}"#, r#"{0:"#, r#"{0:"a"#, r#"{a:1}"#] {
+        assert!(decode::<ClusterInfo>(still_bad.as_bytes()).is_err());
+    }
+}
