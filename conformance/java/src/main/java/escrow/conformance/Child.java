@@ -6,7 +6,7 @@ import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.common.message.Message;
 
-/** A process that sends one half and then hangs in its local transaction until it is killed. */
+/** A process that sends one half, says its id, and then hangs in its local transaction until it is killed. */
 final class Child {
     private Child() {
     }
@@ -14,7 +14,7 @@ final class Child {
     static void main(Map<String, String> options) throws Exception {
         CountDownLatch never = new CountDownLatch(1);
         Script script = new Script(message -> {
-            Main.OUT.println("in local transaction");
+            Main.OUT.println("in local transaction " + message.getTransactionId());
             Main.OUT.flush();
             try {
                 never.await();
@@ -29,6 +29,9 @@ final class Child {
             // A new process on a busy machine may need long for its first connection.
             producer.setSendMsgTimeout(60_000);
             Message message = Scene.message(options.get("topic"), "TagA", "key", options.get("child"));
+            if (options.containsKey("domain")) {
+                message.putUserProperty("ESCROW_DOMAIN", options.get("domain"));
+            }
             producer.sendMessageInTransaction(message, null);
         }
     }
@@ -53,6 +56,6 @@ final class Child {
         scene.closeAtEnd(process::destroyForcibly);
         String line = process.inputReader().readLine();
         process.destroyForcibly().waitFor();
-        return "in local transaction".equals(line);
+        return line != null && line.startsWith("in local transaction");
     }
 }

@@ -35,6 +35,10 @@ public final class Main {
             Child.main(options);
             return;
         }
+        if (options.containsKey("listen")) {
+            Listener.main(options);
+            return;
+        }
         Map<String, Scenario> all = new LinkedHashMap<>();
         Transactions.add(all);
         Dying.add(all);
