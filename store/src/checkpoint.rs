@@ -15,7 +15,7 @@ use codec::{Content, QueueTail};
 use crate::commit_log::Resume;
 use crate::consume_queue::{DirtyEntries, Queue};
 use crate::disk::Disk;
-use crate::half_queue::{DirtyPage, ENTRIES_PER_PAGE};
+use crate::half_queue::{self, DirtyPage, ENTRIES_PER_PAGE};
 use crate::ids::wide;
 use crate::key_index::{Item, Run};
 use crate::state::{Shared, State};
@@ -71,6 +71,8 @@ pub struct CheckpointJob {
     wants_rebuild: bool,
     /// False while replay only empties its memory: then nothing may be skipped at the next open.
     is_complete: bool,
+    /// Damaged pages of the half queue that were not written.
+    left: Vec<u64>,
 }
 
 /// What became of a checkpoint.
@@ -78,6 +80,7 @@ pub struct CheckpointJob {
 pub struct CheckpointDone {
     result: Result<(Vec<Arc<Run>>, u64), Error>,
     pages: Vec<u64>,
+    left: Vec<u64>,
     queues: Vec<(Arc<Queue>, u64)>,
     blocks: usize,
     next_half: u64,
@@ -147,6 +150,7 @@ pub(crate) fn begin(
         content,
         wants_rebuild,
         is_complete: is_complete && !wants_rebuild,
+        left: Vec::new(),
     }
 }
 
@@ -154,9 +158,12 @@ impl CheckpointJob {
     /// Writes everything and makes it durable. Reads and appends go on meanwhile.
     pub fn run(mut self) -> CheckpointDone {
         let result = self.write();
+        // A derived file that is damaged would make every checkpoint fail: the next one gives them all up instead.
+        let result = self.shared.noting_damage(result);
         CheckpointDone {
             result,
             pages: self.pages.iter().map(|page| page.number).collect(),
+            left: self.left,
             queues: self
                 .queues
                 .iter()
@@ -173,7 +180,7 @@ impl CheckpointJob {
     }
 
     fn write(&mut self) -> Result<(Vec<Arc<Run>>, u64), Error> {
-        self.shared.half_files.write(&self.pages)?;
+        self.give_up_damaged_pages()?;
         self.shared.queue_files.write(&self.queues)?;
         let mut runs = self.runs.clone();
         let mut next_run = self.next_run;
@@ -191,7 +198,9 @@ impl CheckpointJob {
             ));
             next_run += 1;
         }
-        let runs = self.shared.run_files.merge(runs, &mut next_run)?;
+        if !self.wants_rebuild {
+            runs = self.shared.run_files.merge(runs, &mut next_run)?;
+        }
         if self.is_complete {
             self.content.undecided_pages = self.shared.needed_pages(&self.content);
             self.content.runs = runs
@@ -206,6 +215,21 @@ impl CheckpointJob {
             remove(&*self.disk)?;
         }
         Ok((runs, next_run))
+    }
+
+    /// Writes the half queue's pages. One that is damaged and not all in memory cannot be written: its halfs stay in memory, and
+    /// the next checkpoint lets the next open rebuild it from the log.
+    fn give_up_damaged_pages(&mut self) -> Result<(), Error> {
+        let left = self.shared.half_files.write(&self.pages)?;
+        let Some(first) = left.first() else {
+            return Ok(());
+        };
+        if !self.wants_rebuild {
+            return Err(half_queue::file::damaged_page(*first));
+        }
+        self.pages.retain(|page| !left.contains(&page.number));
+        self.left = left;
+        Ok(())
     }
 
     fn write_content(&self) -> Result<(), Error> {
@@ -250,9 +274,11 @@ impl CheckpointJob {
             }
         };
         self.shared.queue_files.remove_unused(keep)?;
-        self.shared
-            .half_files
-            .remove_below(self.content.half_first_kept, &self.content.undecided_pages)
+        self.shared.half_files.remove_below(
+            self.content.half_first_kept,
+            &self.content.undecided_pages,
+            self.shared.log.start(),
+        )
     }
 }
 
@@ -299,14 +325,16 @@ pub(crate) fn finish(
     let (runs, next_run) = match done.result {
         Ok(written) => written,
         Err(error) => {
-            shared.halfs.write().not_written(done.pages.into_iter());
+            let pages = done.pages.into_iter().chain(done.left);
+            shared.halfs.write().not_written(pages);
             return Err(error);
         }
     };
-    shared
-        .halfs
-        .write()
-        .written(done.pages.into_iter(), done.next_half);
+    {
+        let mut halfs = shared.halfs.write();
+        halfs.not_written(done.left.into_iter());
+        halfs.written(done.pages.into_iter(), done.next_half);
+    }
     for (queue, end) in done.queues {
         queue.written(end);
     }

@@ -22,7 +22,7 @@ impl FileDisk {
     /// # Errors
     /// What the file system says.
     pub fn open(folder: &Path) -> io::Result<FileDisk> {
-        fs::create_dir_all(folder)?;
+        make_folder(folder)?;
         Ok(FileDisk {
             folder: folder.to_owned(),
         })
@@ -41,6 +41,24 @@ impl FileDisk {
             .open(self.path(name))?;
         Ok(Arc::new(OpenFile(file)))
     }
+}
+
+/// Makes a folder, durably: what is in it later would be lost with its name.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        make_folder(parent)?;
+    }
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 impl Disk for FileDisk {
@@ -70,7 +88,7 @@ impl Disk for FileDisk {
     }
 
     fn create_folder(&self, folder: &str) -> io::Result<()> {
-        fs::create_dir_all(self.path(folder))
+        make_folder(&self.path(folder))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

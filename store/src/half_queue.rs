@@ -27,6 +27,8 @@ pub(crate) enum Where {
     Memory(Row),
     /// Decided and written: read its page.
     File,
+    /// Its record has left the log. If it was decided after its bytes were carried forward, a page may have it still.
+    Left,
     /// Never given out, lost, or no longer kept.
     Nowhere,
 }
@@ -36,7 +38,8 @@ pub(crate) struct HalfQueue {
     table: Table,
     /// The next sequence to be given out.
     next: u64,
-    /// Sequences below which the files keep nothing.
+    /// The first sequence whose record is in the log: from here on every page is there. Of those before it, pages need only
+    /// keep what was carried forward.
     first_kept: u64,
     /// Sequences below which entries that are not in memory are in a file.
     flushed: u64,
@@ -240,7 +243,8 @@ impl HalfQueue {
     pub(crate) fn locate(&self, seq: HalfSeq) -> Where {
         match self.row(seq.0) {
             Some(row) => Where::Memory(row),
-            None if seq.0 < self.flushed && seq.0 >= self.first_kept => Where::File,
+            None if seq.0 < self.first_kept => Where::Left,
+            None if seq.0 < self.flushed => Where::File,
             None => Where::Nowhere,
         }
     }
@@ -318,7 +322,7 @@ impl HalfQueue {
         self.dirty.extend(pages);
     }
 
-    /// Forgets decided halfs whose bytes have left the log: all below `seq` that are not in memory.
+    /// The records of halfs below `seq` have left the log.
     pub(crate) fn forget_below(&mut self, seq: u64) {
         self.first_kept = self.first_kept.max(seq);
     }

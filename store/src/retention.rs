@@ -7,7 +7,7 @@ use crate::ids::wide;
 use crate::log_view::LogView;
 use crate::record::MetaBody;
 use crate::segment::LOG_FOLDER;
-use crate::state::{SegmentUse, Shared, half_tail_key, level_tail_key, queue_tail_key};
+use crate::state::{OWN_META, SegmentUse, Shared, half_tail_key, level_tail_key, queue_tail_key};
 use crate::{Error, HalfSeq, PhysicalOffset, SpaceState, Store};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -47,6 +47,8 @@ impl Store {
             return Ok(report);
         };
         if !self.relocate_out_of(now_ms, leaving, &mut report)? {
+            // Readers look for what was carried where it is now.
+            self.log.write()?;
             report.is_unfinished = true;
             return Ok(report);
         }
@@ -153,9 +155,12 @@ impl Store {
             let known = self.state.meta.get(key);
             known.is_none_or(|known| known.value != *value || known.at < leaving.end)
         });
-        let metas = self.state.meta.iter().filter(|(key, meta)| {
-            meta.at < leaving.end && !carried.iter().any(|(other, _)| other == *key)
-        });
+        // An end that was carried once and is not now has messages behind it that tell more.
+        let metas = self
+            .state
+            .meta
+            .iter()
+            .filter(|(key, meta)| meta.at < leaving.end && !key.starts_with(OWN_META));
         let metas: Vec<_> = metas
             .map(|(key, meta)| (key.clone(), meta.value.clone()))
             .collect();

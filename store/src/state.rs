@@ -11,10 +11,11 @@ use parking_lot::RwLock;
 
 use crate::consume_queue::{QueueEntry, QueueFiles};
 use crate::half_queue::{
-    HAS_DOMAIN, HAS_WORDS, HalfEntry, HalfFiles, HalfQueue, HalfState, NO_IMMUNITY, Row,
-    UNREADABLE, Where,
+    ENTRIES_PER_PAGE, HAS_DOMAIN, HAS_WORDS, HalfEntry, HalfFiles, HalfQueue, HalfState,
+    NO_IMMUNITY, Row, UNREADABLE, Where,
 };
 use crate::hash::index_hash;
+use crate::ids::narrow;
 use crate::key_index::{Item, KeyIndex, RunFiles};
 use crate::log_view::{LogView, Stored};
 use crate::names::Names;
@@ -77,6 +78,13 @@ impl Shared {
         match place {
             Where::Memory(row) => Ok(Some(row)),
             Where::File => self.noting_damage(self.half_files.row(seq)),
+            Where::Left => {
+                let rows = self.half_files.page_if_written(seq.0 / ENTRIES_PER_PAGE);
+                let rows = self.noting_damage(rows)?.unwrap_or_default();
+                let row = rows.get(narrow(seq.0 % ENTRIES_PER_PAGE));
+                let row = row.copied().flatten();
+                Ok(row.filter(|row| row.place >= self.log.start()))
+            }
             Where::Nowhere => Ok(None),
         }
     }
@@ -111,6 +119,8 @@ pub(crate) struct State {
     pub(crate) searchable: Searchable,
     /// Where the newest half was written.
     pub(crate) last_half_at: u64,
+    /// Replay began at a log whose beginning has left, and has met no half yet: the files keep nothing below the first.
+    pub(crate) first_half_is_unknown: bool,
 }
 
 /// Key of the record that keeps a queue's end when its last message leaves the log.
@@ -144,6 +154,7 @@ impl State {
             index_staged: Vec::new(),
             searchable: Searchable::default(),
             last_half_at: 0,
+            first_half_is_unknown: false,
         }
     }
 
@@ -246,6 +257,9 @@ impl State {
 
     pub(crate) fn apply_half(&mut self, seq: HalfSeq, entry: HalfEntry) {
         self.last_half_at = self.last_half_at.max(entry.handle.0);
+        if std::mem::take(&mut self.first_half_is_unknown) {
+            self.shared.halfs.write().forget_below(seq.0);
+        }
         self.shared.halfs.write().insert(seq, entry);
     }
 
@@ -369,9 +383,9 @@ impl State {
 
     pub(crate) fn apply_op(&mut self, seq: HalfSeq, kind: Kind, source: Source, at: u64) {
         let mut halfs = self.shared.halfs.write();
-        if halfs.get(seq).is_none() && halfs.locate(seq) == Where::File {
+        if matches!(halfs.locate(seq), Where::File | Where::Left) {
             drop(halfs);
-            let row = self.shared.noting_damage(self.shared.half_files.row(seq));
+            let row = self.shared.half_row(seq);
             halfs = self.shared.halfs.write();
             if let Ok(Some(row)) = row {
                 halfs.recall(seq, row);

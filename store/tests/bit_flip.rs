@@ -257,3 +257,35 @@ fn every_byte_of_every_derived_file() {
         }
     }
 }
+
+#[test]
+fn rot_in_the_key_index_does_not_stop_checkpoints_for_good() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open(&disk);
+    let mut flipped = false;
+    let mut outcomes = Vec::new();
+    for n in 0..40 {
+        let half = half(&mut store, "T", 0, &format!("U{n}"), b"body");
+        commit(&mut store, half.seq, 0);
+        settle(&mut store);
+        outcomes.push(store.checkpoint(NOW).is_ok());
+        let runs = disk
+            .names()
+            .into_iter()
+            .filter(|name| name.starts_with("index/"));
+        if let Some(run) = runs.take(1).next().filter(|_| !flipped) {
+            let mut bytes = disk.bytes(&run).unwrap();
+            bytes[20] ^= 1;
+            disk.set_bytes(&run, bytes);
+            flipped = true;
+        }
+    }
+    // The one that met it, and at most one more that gives the derived files up.
+    let failed = outcomes.iter().filter(|is_ok| !**is_ok).count();
+    assert!(flipped && (1..=2).contains(&failed), "{outcomes:?}");
+    drop(store);
+    let (store, report) = open(&disk.kill());
+    assert!(report.checkpoint.is_none(), "{report:?}");
+    let found = store.reader().by_key("T", "U0", 0, i64::MAX, 1).unwrap();
+    assert_eq!(found.len(), 1);
+}

@@ -287,3 +287,27 @@ proptest! {
         prop_assert_eq!(states, again);
     }
 }
+
+#[test]
+fn a_damaged_page_of_the_half_queue_is_not_taken_for_one_without_halfs() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open(&disk);
+    let first = half(&mut store, "T", 0, "U0", b"first");
+    commit(&mut store, first.seq, 0);
+    settle(&mut store);
+    store.checkpoint(NOW).unwrap();
+    rot(&disk, "half/000000000000", 20..40);
+    // The next half is on the same page, so that the page is to be written again.
+    let next = half(&mut store, "T", 0, "U1", b"next");
+    commit(&mut store, next.seq, 0);
+    settle(&mut store);
+    assert!(store.checkpoint(NOW).is_err(), "it has found out");
+    store.checkpoint(NOW).unwrap();
+    assert!(store.half_at(first.physical).is_err());
+    assert_eq!(store.half(next.seq).unwrap().state, HalfState::Committed);
+    drop(store);
+    let (store, _) = open(&disk.kill());
+    for half in [first, next] {
+        assert_eq!(store.half(half.seq).unwrap().state, HalfState::Committed);
+    }
+}

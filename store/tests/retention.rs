@@ -397,3 +397,169 @@ fn expired_segments_leave_in_each_of_the_hours_given_and_in_no_other() {
     }
     assert_eq!(removed, [4, 16]);
 }
+
+/// The store as a rebuild from what is left of the log makes it.
+fn rebuilt(disk: &MemoryDisk, settings: Settings) -> (Store, MemoryDisk) {
+    let disk = disk.kill();
+    for name in ["checkpoint/0", "checkpoint/1"] {
+        disk.set_bytes(name, vec![0; 64]);
+    }
+    let (store, report) = open_with(&disk, settings);
+    assert!(report.rebuilt.is_some(), "{report:?}");
+    (store, disk)
+}
+
+#[test]
+fn halfs_that_left_are_not_found_after_a_rebuild_and_nothing_looks_damaged() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open_with(&disk, settings());
+    let gone = half(&mut store, "T", 0, "U", b"gone");
+    apply(&mut store, gone.seq, OpKind::Rollback);
+    // More than a page of the half queue.
+    for n in 0..100 {
+        let half = half(&mut store, "T", 0, &format!("U{n}"), b"gone too");
+        apply(&mut store, half.seq, OpKind::Rollback);
+    }
+    let carried = half(&mut store, "T", 0, "carried", b"carried");
+    for _ in 0..5 {
+        roll(&mut store, NOW);
+    }
+    retain(&mut store, NOW + 2 * HOUR);
+    half(&mut store, "T", 0, "new", b"new");
+    settle(&mut store);
+    store.checkpoint(NOW + 2 * HOUR).unwrap();
+    drop(store);
+
+    let (mut store, disk) = rebuilt(&disk, settings());
+    store.checkpoint(NOW + 2 * HOUR).unwrap();
+    let reader = store.reader();
+    assert_eq!(
+        reader.by_offset(gone.physical).unwrap(),
+        Lookup::NotFound,
+        "its page was never written again"
+    );
+    assert_eq!(
+        reader.by_offset(carried.physical).unwrap(),
+        Lookup::Undecided(carried.seq)
+    );
+    send(&mut store, "T", 0, b"more");
+    settle(&mut store);
+    store.checkpoint(NOW + 3 * HOUR).unwrap();
+    drop(store);
+    let (_, report) = open_with(&disk.kill(), settings());
+    assert!(report.checkpoint.is_some(), "{report:?}");
+}
+
+#[test]
+fn a_half_can_be_read_between_two_steps_that_carry_it() {
+    let disk = MemoryDisk::new();
+    let settings = Settings {
+        relocate_step_bytes: 500,
+        ..settings()
+    };
+    let (mut store, _) = open_with(&disk, settings);
+    let halfs: Vec<_> = (0..4)
+        .map(|n| half(&mut store, "T", 0, &format!("U{n}"), &[7; 400]))
+        .collect();
+    roll(&mut store, NOW);
+    let report = store.retention_step(NOW + 2 * HOUR).unwrap();
+    assert!(report.is_unfinished && report.relocated > 0, "{report:?}");
+    for half in halfs {
+        let image = store.reader().half_image(half.seq).unwrap();
+        assert_eq!(message::decode(&image).unwrap().body, [7; 400]);
+    }
+}
+
+#[test]
+fn a_queue_that_was_empty_once_shows_no_offsets_that_left_after_a_rebuild() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open_with(&disk, settings());
+    let send_at = |store: &mut Store, now: i64| {
+        let placed = store
+            .append_message(now, &plain("T", 0, b"body", ""), Durability::Written)
+            .unwrap();
+        settle(store);
+        placed.queue_offset
+    };
+    send_at(&mut store, NOW);
+    roll(&mut store, NOW);
+    retain(&mut store, NOW + 2 * HOUR);
+    assert_eq!(
+        store.reader().queue_range("T", 0),
+        (QueueOffset(1), QueueOffset(1)),
+        "empty: only a record of its own says how far it was"
+    );
+    roll(&mut store, NOW + 2 * HOUR);
+    // That record leaves while the queue has a message, and the message when another has come.
+    send_at(&mut store, NOW + 3 * HOUR);
+    roll(&mut store, NOW + 3 * HOUR);
+    retain(&mut store, NOW + 3 * HOUR + HOUR / 2);
+    send_at(&mut store, NOW + 4 * HOUR);
+    roll(&mut store, NOW + 4 * HOUR);
+    retain(&mut store, NOW + 4 * HOUR + HOUR / 2);
+    store.checkpoint(NOW + 10 * HOUR).unwrap();
+    let range = store.reader().queue_range("T", 0);
+    assert_eq!(range, (QueueOffset(2), QueueOffset(3)));
+    drop(store);
+
+    let (store, _) = rebuilt(&disk, settings());
+    assert_eq!(store.reader().queue_range("T", 0), range);
+    let read = bodies_from(&store, range.0);
+    assert_eq!(read.len() as u64, range.1.0 - range.0.0);
+}
+
+#[test]
+fn a_half_committed_after_it_was_carried_is_found_by_its_handle_as_long_as_its_bytes_are_kept() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open_with(&disk, settings());
+    let late = half(&mut store, "T", 0, "late", b"late");
+    roll(&mut store, NOW);
+    let now = NOW + 2 * HOUR;
+    retain(&mut store, now);
+    assert!(store.reader().log_range().0 > late.physical);
+    let commit = op(OpKind::Commit { queue_id: 0 });
+    store
+        .append_op(now, late.seq, &commit, Durability::Synced)
+        .unwrap();
+    settle(&mut store);
+    // Retention has something to take away again, though not yet the copy.
+    roll(&mut store, NOW);
+    for checkpointed in [false, true, false] {
+        if checkpointed {
+            store.checkpoint(now).unwrap();
+            drop(store);
+            store = open_with(&disk.kill(), settings()).0;
+        }
+        let HalfLookup::Half(seq, entry) = store.half_at(late.physical).unwrap() else {
+            panic!("not found, checkpointed: {checkpointed}");
+        };
+        assert_eq!((seq, entry.state), (late.seq, HalfState::Committed));
+        let found = store.reader().by_offset(late.physical).unwrap();
+        assert!(matches!(found, Lookup::Message(_)), "{found:?}");
+    }
+    // And no longer.
+    for hours in [5, 8] {
+        roll(&mut store, now + hours * HOUR);
+        retain(&mut store, now + hours * HOUR);
+    }
+    assert_eq!(store.half_at(late.physical).unwrap(), HalfLookup::None);
+    assert_eq!(
+        store.reader().by_offset(late.physical).unwrap(),
+        Lookup::NotFound
+    );
+}
+
+/// Bodies of topic T's queue from an offset on; each must be readable.
+fn bodies_from(store: &Store, from: QueueOffset) -> Vec<Vec<u8>> {
+    let reader = store.reader();
+    let entries = reader.entries("T", 0, from, 1000).unwrap();
+    (from.0..)
+        .zip(&entries)
+        .map(|(offset, entry)| {
+            let image = reader
+                .delivered("T", 0, QueueOffset(offset), entry)
+                .unwrap();
+            message::decode(&image).unwrap().body.to_vec()
+        })
+        .collect()
+}

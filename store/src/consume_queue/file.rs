@@ -61,7 +61,7 @@ impl QueueFiles {
         let entries = rebuild::entries(&segments, self.record_bytes_max, queue, first, from)?;
         // The page is an old, whole one, which no checkpoint writes any more. If it cannot be written, it is rebuilt again.
         let name = name(queue.number, page);
-        if let Ok(file) = self.open_or_create(&name, &mut false) {
+        if let Ok(file) = self.open_or_create(&name) {
             let _ = file.write_at(&page::encode(queue.number, first, &entries), position(page));
         }
         Ok(entries)
@@ -114,7 +114,6 @@ impl QueueFiles {
     /// Writes entries and makes them durable.
     pub(crate) fn write(&self, queues: &[DirtyEntries]) -> Result<(), Error> {
         let mut unsynced: Vec<(String, Arc<dyn DiskFile>)> = Vec::new();
-        let mut created = false;
         for dirty in queues {
             let mut first = dirty.start;
             let pages: Vec<_> = dirty.entries.chunks(narrow(ENTRIES_PER_PAGE)).collect();
@@ -123,7 +122,7 @@ impl QueueFiles {
             for group in indexed.chunk_by(|one, next| per_file(one.0) == per_file(next.0)) {
                 let page = first / ENTRIES_PER_PAGE;
                 let name = name(dirty.queue.number, page);
-                let file = self.open_or_create(&name, &mut created)?;
+                let file = self.open_or_create(&name)?;
                 let mut bytes = Vec::with_capacity(group.len() * PAGE_BYTES);
                 for (_, entries) in group {
                     bytes.extend_from_slice(&page::encode(dirty.queue.number, first, entries));
@@ -138,19 +137,16 @@ impl QueueFiles {
             }
         }
         sync_all(&mut unsynced)?;
-        if created {
-            self.disk
-                .sync_folder(QUEUE_FOLDER)
-                .map_err(Error::disk("sync", QUEUE_FOLDER))?;
-        }
-        Ok(())
+        // Each time: a file that is there may have been made by a write that did not come so far.
+        self.disk
+            .sync_folder(QUEUE_FOLDER)
+            .map_err(Error::disk("sync", QUEUE_FOLDER))
     }
 
-    fn open_or_create(&self, name: &str, created: &mut bool) -> Result<Arc<dyn DiskFile>, Error> {
+    fn open_or_create(&self, name: &str) -> Result<Arc<dyn DiskFile>, Error> {
         match self.disk.open(name) {
             Ok(file) => Ok(file),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                *created = true;
                 self.disk.create(name).map_err(Error::disk("create", name))
             }
             Err(error) => Err(Error::disk("open", name)(error)),

@@ -49,7 +49,25 @@ impl HalfFiles {
             .flatten())
     }
 
-    fn page(&self, number: u64) -> Result<Vec<Option<Row>>, Error> {
+    /// The rows of a page that may never have been written; `Ok(None)` if it was not.
+    pub(crate) fn page_if_written(&self, number: u64) -> Result<Option<Vec<Option<Row>>>, Error> {
+        let (name, file) = match self.open(number) {
+            Ok(opened) => opened,
+            Err(Error::Disk { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut bytes = vec![0; PAGE_BYTES];
+        read_full(&*file, &mut bytes, position(number)).map_err(Error::disk("read", &name))?;
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        self.page(number).map(Some)
+    }
+
+    /// The rows of a page that is there.
+    pub(crate) fn page(&self, number: u64) -> Result<Vec<Option<Row>>, Error> {
         let (name, file) = self.open(number)?;
         // A checkpoint may be rewriting the very page: look again before crying damage.
         for _ in 0..3 {
@@ -92,9 +110,10 @@ impl HalfFiles {
         Ok(())
     }
 
-    /// Writes pages and makes them durable. Rows that are not in memory are taken over from the page on disk.
-    pub(crate) fn write(&self, pages: &[DirtyPage]) -> Result<(), Error> {
-        let mut created = false;
+    /// Writes pages and makes them durable. Rows that are not in memory are taken over from the page on disk; where that is
+    /// damaged, it is left as it is: what it had must not be taken for vacant. Gives the numbers of those pages.
+    pub(crate) fn write(&self, pages: &[DirtyPage]) -> Result<Vec<u64>, Error> {
+        let mut left = Vec::new();
         for group in
             pages.chunk_by(|one, next| one.number / PAGES_PER_FILE == next.number / PAGES_PER_FILE)
         {
@@ -102,27 +121,30 @@ impl HalfFiles {
             let name = name(first.number);
             let file = match self.disk.open(&name) {
                 Ok(file) => file,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    created = true;
-                    self.disk
-                        .create(&name)
-                        .map_err(Error::disk("create", &name))?
-                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => self
+                    .disk
+                    .create(&name)
+                    .map_err(Error::disk("create", &name))?,
                 Err(error) => return Err(Error::disk("open", &name)(error)),
             };
-            write_group(&*file, &name, group)?;
+            left.extend(write_group(&*file, &name, group)?);
             file.sync().map_err(Error::disk("sync", &name))?;
         }
-        if created {
-            self.disk
-                .sync_folder(HALF_FOLDER)
-                .map_err(Error::disk("sync", HALF_FOLDER))?;
-        }
-        Ok(())
+        // Each time: a file that is there may have been made by a write that did not come so far.
+        self.disk
+            .sync_folder(HALF_FOLDER)
+            .map_err(Error::disk("sync", HALF_FOLDER))?;
+        Ok(left)
     }
 
-    /// Removes the files that hold only sequences below `seq` and none of the `kept` pages (runs of page numbers).
-    pub(crate) fn remove_below(&self, seq: u64, kept: &[(u64, u64)]) -> Result<(), Error> {
+    /// Removes the files that hold only sequences below `seq`, none of the `kept` pages (runs of page numbers), and no half
+    /// whose bytes were carried to `log_start` or beyond.
+    pub(crate) fn remove_below(
+        &self,
+        seq: u64,
+        kept: &[(u64, u64)],
+        log_start: u64,
+    ) -> Result<(), Error> {
         for short in self
             .disk
             .list(HALF_FOLDER)
@@ -136,7 +158,8 @@ impl HalfFiles {
                 (number + 1).saturating_mul(PAGES_PER_FILE),
             );
             let used = kept.iter().any(|run| run.0 < end && start < run.1);
-            if !used && end.saturating_mul(ENTRIES_PER_PAGE) <= seq {
+            let is_below = end.saturating_mul(ENTRIES_PER_PAGE) <= seq;
+            if is_below && !used && !self.has_carried(start, end, log_start) {
                 let name = name(start);
                 self.disk
                     .remove(&name)
@@ -146,10 +169,21 @@ impl HalfFiles {
         Ok(())
     }
 
+    fn has_carried(&self, start: u64, end: u64, log_start: u64) -> bool {
+        // A page that cannot be read can tell nobody where bytes are.
+        let mut pages = (start..end).filter_map(|page| self.page_if_written(page).ok().flatten());
+        pages.any(|rows| rows.iter().flatten().any(|row| row.place >= log_start))
+    }
+
     /// Removes all files: they will be rebuilt from the log.
     pub(crate) fn clear(&self) -> Result<(), Error> {
-        self.remove_below(u64::MAX, &[])
+        self.remove_below(u64::MAX, &[], u64::MAX)
     }
+}
+
+/// The error that tells of a damaged page.
+pub(crate) fn damaged_page(page: u64) -> Error {
+    damaged(name(page), page)
 }
 
 fn damaged(file: String, page: u64) -> Error {
@@ -172,23 +206,45 @@ fn read_page(
     Ok(page::decode(&bytes, number * ENTRIES_PER_PAGE))
 }
 
-/// Writes neighbouring pages with one write each.
-fn write_group(file: &dyn DiskFile, name: &str, group: &[DirtyPage]) -> Result<(), Error> {
-    for run in group.chunk_by(|one, next| one.number + 1 == next.number) {
-        let Some(first) = run.first() else { continue };
-        let mut bytes = Vec::with_capacity(run.len() * PAGE_BYTES);
-        for dirty in run {
-            let mut rows = dirty.rows.clone();
-            if rows.iter().any(Option::is_none) {
-                let before = read_page(file, name, dirty.number)?.unwrap_or_default();
-                for (row, before) in rows.iter_mut().zip(before) {
-                    *row = row.or(before);
-                }
-            }
-            bytes.extend_from_slice(&page::encode(dirty.number * ENTRIES_PER_PAGE, &rows));
+/// Writes neighbouring pages with one write each. Gives the numbers of those that cannot be written, for what is there is damaged.
+fn write_group(file: &dyn DiskFile, name: &str, group: &[DirtyPage]) -> Result<Vec<u64>, Error> {
+    let mut left = Vec::new();
+    let mut whole: Vec<(u64, Vec<u8>)> = Vec::new();
+    for dirty in group {
+        match whole_page(file, name, dirty)? {
+            Some(bytes) => whole.push((dirty.number, bytes)),
+            None => left.push(dirty.number),
         }
-        file.write_at(&bytes, position(first.number))
+    }
+    for run in whole.chunk_by(|one, next| one.0 + 1 == next.0) {
+        let Some((first, _)) = run.first() else {
+            continue;
+        };
+        let bytes: Vec<u8> = run.iter().flat_map(|(_, page)| page).copied().collect();
+        file.write_at(&bytes, position(*first))
             .map_err(Error::disk("write", name))?;
     }
-    Ok(())
+    Ok(left)
+}
+
+/// A page with the rows of the file that are not in memory; `None` if there may be some and they cannot be read.
+fn whole_page(
+    file: &dyn DiskFile,
+    name: &str,
+    dirty: &DirtyPage,
+) -> Result<Option<Vec<u8>>, Error> {
+    let mut rows = dirty.rows.clone();
+    if rows.iter().any(Option::is_none) {
+        let mut before = vec![0; PAGE_BYTES];
+        read_full(file, &mut before, position(dirty.number)).map_err(Error::disk("read", name))?;
+        if before.iter().any(|byte| *byte != 0) {
+            let Some(before) = page::decode(&before, dirty.number * ENTRIES_PER_PAGE) else {
+                return Ok(None);
+            };
+            for (row, before) in rows.iter_mut().zip(before) {
+                *row = row.or(before);
+            }
+        }
+    }
+    Ok(Some(page::encode(dirty.number * ENTRIES_PER_PAGE, &rows)))
 }

@@ -31,7 +31,7 @@ fn queue(halfs: u64) -> HalfQueue {
 fn state(queue: &HalfQueue, seq: u64) -> Option<HalfState> {
     match queue.locate(HalfSeq(seq)) {
         Where::Memory(row) => Some(row.entry.state),
-        Where::File | Where::Nowhere => None,
+        Where::File | Where::Nowhere | Where::Left => None,
     }
 }
 

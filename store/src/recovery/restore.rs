@@ -73,7 +73,8 @@ pub(super) fn load_checkpoint(
     {
         report.rebuilt = Some("no checkpoint is intact".to_owned());
     }
-    let state = empty_state(disk, settings, segments);
+    let mut state = empty_state(disk, settings, segments);
+    state.first_half_is_unknown = log_start > 0;
     // First the checkpoint, then what it speaks of: a crash in between must not leave one that is half true.
     checkpoint::remove(&**disk)?;
     state.shared.half_files.clear()?;

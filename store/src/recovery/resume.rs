@@ -22,6 +22,11 @@ impl Replay<'_> {
         if self.report.checkpoint.is_none() && self.state.shared.log.start() > 0 {
             raise_minimums(&self.state.shared, i64::MAX)?;
         }
+        if self.state.first_half_is_unknown {
+            let mut halfs = self.state.shared.halfs.write();
+            let next = halfs.next().0;
+            halfs.forget_below(next);
+        }
         let unexplained = self.unexplained();
         for seq in &unexplained {
             self.state.shared.halfs.write().flag(*seq, LOG_DAMAGED);

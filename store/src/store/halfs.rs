@@ -19,9 +19,14 @@ pub enum HalfLookup {
 impl Store {
     /// A half message, decided or not; `None` if it was never stored, is no longer kept, or cannot be told.
     pub fn half(&self, seq: HalfSeq) -> Option<HalfEntry> {
-        let row = self.state.shared.half_row(seq).ok().flatten()?;
-        let is_kept = row.entry.state.is_undecided() || row.place >= self.state.shared.log.start();
-        is_kept.then_some(row.entry)
+        self.kept_half(seq).ok().flatten()
+    }
+
+    fn kept_half(&self, seq: HalfSeq) -> Result<Option<HalfEntry>, Error> {
+        let row = self.state.shared.half_row(seq)?;
+        let start = self.state.shared.log.start();
+        let kept = row.filter(|row| row.entry.state.is_undecided() || row.place >= start);
+        Ok(kept.map(|row| row.entry))
     }
 
     /// What is known of a half while it is undecided. Only memory is looked at, so this may be asked often.
@@ -69,7 +74,10 @@ impl Store {
             Some(seq) => Some(seq),
             None => self.state.shared.find_handle(physical)?,
         };
-        let found = seq.and_then(|seq| Some((seq, self.half(seq)?)));
+        let found = match seq {
+            Some(seq) => self.kept_half(seq)?.map(|entry| (seq, entry)),
+            None => None,
+        };
         let found = found.filter(|(_, entry)| entry.handle == physical);
         Ok(found.map_or(HalfLookup::None, |(seq, entry)| {
             HalfLookup::Half(seq, entry)
