@@ -111,7 +111,8 @@ fn audit(model: &Model, store: &Store, read: &BTreeSet<HalfId>) -> Result<(), Br
             half.handle,
             entry.handle
         );
-        if is_undecided && half.end <= store.written().0 {
+        // A store that failed while it carried a half forward looks for it where it never came to be, until it is opened again.
+        if is_undecided && half.end <= store.written().0 && !model.disk_failed {
             let image = store.reader().half_image(seq);
             let image = image.map_err(|error| format!("half {seq}: {error}"))?;
             let message = message::decode(&image).map_err(|error| error.to_string())?;
