@@ -3,7 +3,9 @@
 mod bench;
 mod check_server;
 mod demo;
+mod grants;
 mod migrate;
+mod orders;
 mod pending;
 mod purge;
 mod serve;

@@ -4,10 +4,16 @@ use std::process::Command;
 
 use escrow_client::{Check, Client, Message, Resolution, Settings, TransactionProducer};
 
-use crate::check_server::Orders;
+use crate::orders::{Engine, Orders, on_each_engine};
 use crate::support::{Served, escrow, printed, refusal};
 
-const DAY_MS: i64 = 24 * 3_600_000;
+const DAY_SECONDS: u32 = 24 * 3600;
+
+on_each_engine!(
+    old_markers_go_and_young_ones_stay,
+    the_earliest_undecided_half_of_any_broker_and_group_holds_its_markers,
+    without_a_watermark_only_the_operators_word_counts,
+);
 
 fn purge(orders: &Orders, more: &[&str]) -> Command {
     let mut command = escrow();
@@ -17,21 +23,15 @@ fn purge(orders: &Orders, more: &[&str]) -> Command {
     command
 }
 
-async fn marker(orders: &Orders, id: &str, days_old: i64) {
+async fn marker(orders: &Orders, id: &str, days_old: u32) {
     orders.commit(id).await;
-    sqlx::query("UPDATE escrow_marker SET born_at = born_at - ? WHERE tx_id = ?")
-        .bind(days_old * DAY_MS)
-        .bind(id)
-        .execute(&mut orders.connect().await)
-        .await
-        .unwrap();
+    orders.age(id, days_old * DAY_SECONDS).await;
 }
 
-#[tokio::test]
-async fn old_markers_go_and_young_ones_stay() {
+async fn old_markers_go_and_young_ones_stay(engine: Engine) {
     let folder = tempfile::tempdir().unwrap();
     let served = Served::on(&folder.path().join("broker"));
-    let orders = Orders::in_file(folder.path().join("orders.db"));
+    let orders = Orders::fresh(engine, folder.path()).await;
     for (id, days) in [("young", 0), ("kept", 6), ("old", 8)] {
         marker(&orders, id, days).await;
     }
@@ -55,14 +55,13 @@ async fn old_markers_go_and_young_ones_stay() {
     assert!(orders.row("young").await.is_some());
 }
 
-#[tokio::test]
-async fn the_earliest_undecided_half_of_any_broker_and_group_holds_its_markers() {
+async fn the_earliest_undecided_half_of_any_broker_and_group_holds_its_markers(engine: Engine) {
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (
         Served::on(&folder.path().join("one")),
         Served::on(&folder.path().join("other")),
     );
-    let orders = Orders::in_file(folder.path().join("orders.db"));
+    let orders = Orders::fresh(engine, folder.path()).await;
     let client = Client::start(Settings::new(&other.namesrv)).await.unwrap();
     let unsaid = |_: Check| async { Resolution::Unknown };
     let refunds = TransactionProducer::new(&client, "refunds", unsaid);
@@ -91,10 +90,9 @@ async fn the_earliest_undecided_half_of_any_broker_and_group_holds_its_markers()
     client.close().await;
 }
 
-#[tokio::test]
-async fn without_a_watermark_only_the_operators_word_counts() {
+async fn without_a_watermark_only_the_operators_word_counts(engine: Engine) {
     let folder = tempfile::tempdir().unwrap();
-    let orders = Orders::in_file(folder.path().join("orders.db"));
+    let orders = Orders::fresh(engine, folder.path()).await;
     marker(&orders, "old", 8).await;
     let said = refusal(&mut purge(&orders, &[]));
     assert!(

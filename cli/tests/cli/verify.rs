@@ -5,8 +5,17 @@ use std::process::{Command, Output};
 use escrow_client::{Check, Client, Message, Resolution, Settings, TransactionProducer};
 use serde_json::Value;
 
-use crate::check_server::Orders;
+use crate::orders::{Engine, Orders, on_each_engine};
 use crate::support::{Served, escrow, refusal};
+
+on_each_engine!(
+    agreement_is_no_difference_and_neither_is_what_is_pending,
+    every_kind_of_difference_is_found,
+    a_marker_that_is_older_than_the_time_asked_for_is_found_all_the_same,
+    more_markers_than_fit_on_a_page_are_all_compared,
+    a_comparison_that_cannot_be_made_has_an_exit_code_of_its_own,
+    markers_from_before_the_brokers_log_are_counted_and_not_called_lost,
+);
 
 struct Scene {
     served: Served,
@@ -17,10 +26,10 @@ struct Scene {
 }
 
 impl Scene {
-    async fn set() -> Self {
+    async fn set(engine: Engine) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let served = Served::on(&folder.path().join("broker"));
-        let orders = Orders::in_file(folder.path().join("orders.db"));
+        let orders = Orders::fresh(engine, folder.path()).await;
         let client = Client::start(Settings::new(&served.namesrv)).await.unwrap();
         let unsaid = |_: Check| async { Resolution::Unknown };
         let producer = TransactionProducer::new(&client, "orders", unsaid);
@@ -42,21 +51,12 @@ impl Scene {
         let half = self.producer.send_half(&order).await.unwrap();
         let id = half.transaction_id().to_owned();
         if marker != 0 {
-            self.marker(&id, marker).await;
+            self.orders.insert(&id, marker).await;
         }
         if decided != Resolution::Unknown {
             self.producer.end(&half, decided).await.unwrap();
         }
         id
-    }
-
-    async fn marker(&self, id: &str, state: i64) {
-        sqlx::query("INSERT INTO escrow_marker (tx_id, state) VALUES (?, ?)")
-            .bind(id)
-            .bind(state)
-            .execute(&mut self.orders.connect().await)
-            .await
-            .unwrap();
     }
 
     fn command(&self) -> Command {
@@ -93,10 +93,9 @@ impl Scene {
     }
 }
 
-#[tokio::test]
-async fn agreement_is_no_difference_and_neither_is_what_is_pending() {
+async fn agreement_is_no_difference_and_neither_is_what_is_pending(engine: Engine) {
     use Resolution::{Commit, Rollback, Unknown};
-    let scene = Scene::set().await;
+    let scene = Scene::set(engine).await;
     scene.transaction(1, Commit).await;
     scene.transaction(2, Rollback).await;
     scene.transaction(0, Rollback).await;
@@ -117,10 +116,9 @@ async fn agreement_is_no_difference_and_neither_is_what_is_pending() {
     scene.client.close().await;
 }
 
-#[tokio::test]
-async fn every_kind_of_difference_is_found() {
+async fn every_kind_of_difference_is_found(engine: Engine) {
     use Resolution::{Commit, Rollback};
-    let scene = Scene::set().await;
+    let scene = Scene::set(engine).await;
     scene.transaction(1, Commit).await;
     let expected = [
         (
@@ -137,7 +135,7 @@ async fn every_kind_of_difference_is_found() {
             scene.transaction(2, Commit).await,
         ),
     ];
-    scene.marker("of-a-half-that-was-lost", 1).await;
+    scene.orders.commit("of-a-half-that-was-lost").await;
     let (code, found, sum) = scene.verify();
     let expected: Vec<(String, String)> = expected
         .into_iter()
@@ -156,35 +154,27 @@ async fn every_kind_of_difference_is_found() {
     scene.client.close().await;
 }
 
-#[tokio::test]
-async fn a_marker_that_is_older_than_the_time_asked_for_is_found_all_the_same() {
-    let scene = Scene::set().await;
+async fn a_marker_that_is_older_than_the_time_asked_for_is_found_all_the_same(engine: Engine) {
+    let scene = Scene::set(engine).await;
     let long = scene.transaction(1, Resolution::Commit).await;
-    sqlx::query("UPDATE escrow_marker SET born_at = born_at - 7200000 WHERE tx_id = ?")
-        .bind(&long)
-        .execute(&mut scene.orders.connect().await)
-        .await
-        .unwrap();
+    scene.orders.age(&long, 2 * 3600).await;
     let (code, found, _) = scene.verify();
     assert_eq!((code, found), (0, Vec::new()));
     scene.client.close().await;
 }
 
-#[tokio::test]
-async fn more_markers_than_fit_on_a_page_are_all_compared() {
-    let scene = Scene::set().await;
+async fn more_markers_than_fit_on_a_page_are_all_compared(engine: Engine) {
+    let scene = Scene::set(engine).await;
     for _ in 0..30 {
         scene.transaction(1, Resolution::Commit).await;
     }
-    let mut connection = scene.orders.connect().await;
     // 2500 lost ones, over three pages of markers.
-    sqlx::query(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500) \
-         INSERT INTO escrow_marker (tx_id) SELECT 'lost-' || i FROM n",
-    )
-    .execute(&mut connection)
-    .await
-    .unwrap();
+    let lost: Vec<String> = (0..2500).map(|n| format!("('lost-{n}')")).collect();
+    let insert = "INSERT INTO escrow_marker (tx_id) VALUES";
+    scene
+        .orders
+        .run(&format!("{insert} {}", lost.join(", ")))
+        .await;
     let (code, found, sum) = scene.verify();
     assert_eq!((code, found.len()), (1, 2500));
     assert_eq!(
@@ -195,9 +185,8 @@ async fn more_markers_than_fit_on_a_page_are_all_compared() {
     scene.client.close().await;
 }
 
-#[tokio::test]
-async fn a_comparison_that_cannot_be_made_has_an_exit_code_of_its_own() {
-    let scene = Scene::set().await;
+async fn a_comparison_that_cannot_be_made_has_an_exit_code_of_its_own(engine: Engine) {
+    let scene = Scene::set(engine).await;
     let group = format!("orders={}", scene.orders.url);
     let mut command = escrow();
     command.args([
@@ -216,14 +205,13 @@ async fn a_comparison_that_cannot_be_made_has_an_exit_code_of_its_own() {
     scene.client.close().await;
 }
 
-#[tokio::test]
-async fn markers_from_before_the_brokers_log_are_counted_and_not_called_lost() {
+async fn markers_from_before_the_brokers_log_are_counted_and_not_called_lost(engine: Engine) {
     let folder = tempfile::tempdir().unwrap();
-    let orders = Orders::in_file(folder.path().join("orders.db"));
+    let orders = Orders::fresh(engine, folder.path()).await;
     orders.commit("of-another-life").await;
     let scene = Scene {
         orders,
-        ..Scene::set().await
+        ..Scene::set(engine).await
     };
     scene.transaction(1, Resolution::Commit).await;
     let (code, found, sum) = scene.verify();

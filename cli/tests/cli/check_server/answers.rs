@@ -1,8 +1,9 @@
 //! What is answered of which half.
 
-use sqlx::Connection as _;
+use sqlx::{Connection as _, SqliteConnection};
 
-use super::{GROUP, Orders, Scene, eventually, health, insert};
+use super::{GROUP, Scene, eventually, health};
+use crate::orders::Orders;
 use crate::support::Running;
 
 #[tokio::test]
@@ -34,10 +35,14 @@ async fn a_transaction_that_is_open_is_neither_committed_nor_ruled_out() {
     let scene = Scene::set();
     let orders = Orders::in_file(scene.path("orders.db"));
     let _server = Running::start(&mut scene.check_server(&[format!("{GROUP}={}", orders.url)]));
-    let mut service = orders.connect().await;
+    let mut service = SqliteConnection::connect(&orders.url).await.unwrap();
     let mut tx = service.begin_with("BEGIN IMMEDIATE").await.unwrap();
     let half = scene.half(&[("ESCROW_DOMAIN", &orders.domain)]).await;
-    insert(&mut tx, &half).await;
+    sqlx::query("INSERT INTO escrow_marker (tx_id) VALUES (?)")
+        .bind(&half)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
     scene.unknown(&half, "in_flight").await;
     tx.commit().await.unwrap();
     assert_eq!(scene.decision(&half).await, "commit");

@@ -3,7 +3,8 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{GROUP, Orders, Scene, eventually, health};
+use super::{GROUP, Scene, eventually, health};
+use crate::orders::Orders;
 use crate::support::{Running, escrow};
 
 /// Members of the producer group, by the broker's account.

@@ -12,11 +12,9 @@ use std::time::{Duration, Instant};
 use escrow_client::{Check, Client, Message, Resolution, Settings, TransactionProducer};
 use rustix::process::Signal;
 use serde_json::Value;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::{TempDir, tempdir};
 
-use crate::support::{PATIENCE, Running, Served, escrow, http_get, printed};
+use crate::support::{PATIENCE, Running, Served, escrow, http_get};
 
 pub(super) const GROUP: &str = "order-service";
 const TOPIC: &str = "Orders";
@@ -175,57 +173,4 @@ pub(super) fn health(server: &Running) -> (u16, Value) {
     let admin = server.field("admin");
     let (status, body) = http_get(&admin, "/health", &admin);
     (status, serde_json::from_str(&body).unwrap())
-}
-
-/// A database of an order service, in a file.
-pub(crate) struct Orders {
-    pub(crate) url: String,
-    pub(crate) domain: String,
-    path: PathBuf,
-}
-
-impl Orders {
-    pub(crate) fn in_file(path: PathBuf) -> Self {
-        let url = format!("sqlite:{}", path.display());
-        let domain = migrated(&format!("{url}?mode=rwc"));
-        Self { url, domain, path }
-    }
-
-    pub(crate) async fn connect(&self) -> SqliteConnection {
-        let options = SqliteConnectOptions::new().filename(&self.path);
-        options.connect().await.unwrap()
-    }
-
-    /// The service's transaction: its marker, and COMMIT.
-    pub(crate) async fn commit(&self, transaction: &str) {
-        let mut connection = self.connect().await;
-        insert(&mut connection, transaction).await;
-        connection.close().await.unwrap();
-    }
-
-    /// State of the row of a transaction, and who wrote it.
-    pub(crate) async fn row(&self, transaction: &str) -> Option<(i64, Option<String>)> {
-        sqlx::query_as("SELECT state, decided_by FROM escrow_marker WHERE tx_id = ?")
-            .bind(transaction)
-            .fetch_optional(&mut self.connect().await)
-            .await
-            .unwrap()
-    }
-}
-
-pub(super) async fn insert(connection: &mut SqliteConnection, transaction: &str) {
-    sqlx::query("INSERT INTO escrow_marker (tx_id) VALUES (?)")
-        .bind(transaction)
-        .execute(connection)
-        .await
-        .unwrap();
-}
-
-/// Runs `escrow migrate` and returns the domain that it prints.
-pub(super) fn migrated(url: &str) -> String {
-    let text = printed(escrow().args(["migrate", "--database-url", url]));
-    let domain = text
-        .strip_prefix("domain ")
-        .and_then(|rest| rest.split_once(' '));
-    domain.unwrap_or_else(|| panic!("{text:?}")).0.to_owned()
 }

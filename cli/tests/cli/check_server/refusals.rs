@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use super::{GROUP, Orders};
+use super::GROUP;
+use crate::orders::Orders;
 use crate::support::{escrow, refusal};
 
 pub(super) fn command(groups: &[&str]) -> Command {
@@ -66,11 +67,8 @@ async fn tables_of_another_version() {
     let folder = tempfile::tempdir().unwrap();
     let orders = Orders::in_file(folder.path().join("orders.db"));
     for (version, words) in [(0, "run `escrow migrate`"), (99, "use a newer program")] {
-        sqlx::query("UPDATE escrow_meta SET version = ?")
-            .bind(version)
-            .execute(&mut orders.connect().await)
-            .await
-            .unwrap();
+        let version = format!("UPDATE escrow_meta SET version = {version}");
+        orders.run(&version).await;
         refused(&[&format!("g={}", orders.url)], &[words]);
     }
 }

@@ -4,7 +4,8 @@ use escrow_test_databases::{Engine, Server};
 use rustix::process::Signal;
 use sqlx::{Connection as _, MySqlConnection, PgConnection};
 
-use super::{GROUP, Scene, eventually, health, migrated};
+use super::{GROUP, Scene, eventually, health};
+use crate::orders::migrated;
 use crate::support::{Running, refusal};
 
 /// Sends a half, holds its transaction open, then commits: what was said meanwhile, and how it was decided.
