@@ -17,22 +17,26 @@ use crate::talk::{Delivered, End};
 use crate::worker::PATIENCE;
 use crate::{random, times};
 
-/// As often as in the other matrix would take half an hour: this broker needs seconds to start.
+/// In each row, for each of those who answer the checks. As often as in the other matrix would take half an hour.
 const KILLS: u32 = 2;
+
+/// This broker needs twenty seconds to start: rows in which it is killed get one kill, with the check server.
+const BROKER_KILLS: u32 = 1;
 
 const TEN_CHECKS: Duration = Duration::from_secs(10);
 
 async fn what_is_in_the_database_was_delivered<DB: Engine>(server: Option<Server>) {
-    let kills = KILLS * times();
     let mut lane = Lane::<DB>::open(Kind::Apache(Flush::Mapped), server, random()).await;
     // It offers an operator nothing to decide with.
-    let rows: Vec<Row> = Row::ALL
-        .into_iter()
-        .filter(|row| *row != Row::Operator)
-        .collect();
-    for answerer in [Answerer::NextWorker, Answerer::CheckServer] {
-        lane.round(&rows, kills, answerer).await;
-    }
+    let rows = Row::ALL.into_iter().filter(|row| *row != Row::Operator);
+    let (broker, worker): (Vec<Row>, Vec<Row>) = rows.partition(|row| row.kills_broker());
+    let with = |rows: &[Row], kills: u32| -> Vec<(Row, u32)> {
+        rows.iter().map(|&row| (row, kills * times())).collect()
+    };
+    let mut rows = with(&worker, KILLS);
+    lane.round(&rows, Answerer::NextWorker).await;
+    rows.extend(with(&broker, BROKER_KILLS));
+    lane.round(&rows, Answerer::CheckServer).await;
     lane.audit().await;
 }
 

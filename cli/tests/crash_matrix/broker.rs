@@ -63,7 +63,7 @@ struct Running {
     /// The broker, or the script that looks after Apache's processes.
     child: Child,
     /// Its end tells the script that nobody needs them any more.
-    _stdin: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
     broker: Pid,
 }
 
@@ -132,7 +132,7 @@ impl Broker {
             Kind::Apache(_) => field("pid=").parse().unwrap(),
         };
         self.running = Some(Running {
-            _stdin: child.stdin.take(),
+            stdin: child.stdin.take(),
             child,
             broker: Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
         });
@@ -204,6 +204,25 @@ impl Broker {
         }
     }
 
+    /// Ours: how many differences `escrow verify` finds between markers and decisions.
+    pub(crate) async fn verify(&self, group: &str) -> u32 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_escrow"));
+        command
+            .args(["verify", "--json", "--since", "1d", "--leave-out", "0s"])
+            .args(["--group", group])
+            .args(["--broker-admin", self.admin.as_deref().unwrap()]);
+        let output = command.output().await.unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        let sum = text.lines().last().unwrap_or_else(|| panic!("{error}"));
+        let sum: Value = serde_json::from_str(sum).unwrap();
+        assert!(sum["markers"].as_u64() > Some(0), "{sum}");
+        for nothing in ["pending", "unjudged", "unreadable_bytes"] {
+            assert_eq!(sum[nothing], 0, "{sum}");
+        }
+        u32::try_from(sum["differences"].as_u64().unwrap()).unwrap()
+    }
+
     /// Ours: how often somebody contradicted a decision, since it started.
     pub(crate) async fn conflicts(&self) -> u64 {
         let status = self.http("GET", "/api/status", "").await;
@@ -251,6 +270,21 @@ impl Broker {
         client.close().await;
         let text = |body: Bytes| String::from_utf8(body.to_vec()).unwrap();
         bodies.into_iter().map(text).collect()
+    }
+}
+
+impl Drop for Broker {
+    /// Apache's processes are ended by the script, which shall not leave files behind in the folder.
+    fn drop(&mut self) {
+        if let (Kind::Apache(_), Some(mut running)) = (self.kind, self.running.take()) {
+            drop(running.stdin);
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while running.child.try_wait().is_ok_and(|ended| ended.is_none())
+                && Instant::now() < deadline
+            {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
     }
 }
 

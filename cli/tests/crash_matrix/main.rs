@@ -8,6 +8,7 @@
 
 mod apache;
 mod broker;
+mod check_server;
 mod engine;
 mod lane;
 mod ledger;
@@ -50,7 +51,8 @@ async fn what_is_in_the_database_was_delivered_once<DB: Engine>(server: Option<S
     let kills = KILLS * times();
     let mut lane = Lane::<DB>::open(Kind::Escrow, server, random()).await;
     for answerer in [Answerer::NextWorker, Answerer::CheckServer] {
-        lane.round(&Row::ALL, kills, answerer).await;
+        lane.round(&Row::ALL.map(|row| (row, kills)), answerer)
+            .await;
     }
     let tallies = lane.audit().await;
     for row in Row::ALL {

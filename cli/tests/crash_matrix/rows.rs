@@ -121,6 +121,10 @@ impl Row {
         }
     }
 
+    pub(crate) fn kills_broker(self) -> bool {
+        matches!(self.strike(), Strike::Broker | Strike::BrokerAt(_))
+    }
+
     /// What must become of the order that was being placed.
     pub(crate) fn fate(self) -> Fate {
         match self {
