@@ -13,10 +13,11 @@ use escrow_protocol::frame::Frame;
 use escrow_protocol::header::{PullRequest, PullResponse};
 use escrow_protocol::message;
 use escrow_protocol::sysflag::pull;
+use escrow_test_databases::free_ports;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep};
 
@@ -71,22 +72,23 @@ impl Broker {
     /// Starts one. Clients are sent to the proxy.
     pub(crate) async fn start(kind: Kind) -> (Self, Proxy) {
         let folder = tempfile::Builder::new().prefix("escrow-crash-").tempdir();
+        // Apache's broker also takes the ports beside its own.
+        let first = free_ports(5).unwrap();
+        let address = |port: u16| format!("127.0.0.1:{port}");
         let mut broker = Self {
             kind,
             folder: folder.unwrap(),
-            namesrv: "127.0.0.1:0".to_owned(),
-            broker: "127.0.0.1:0".parse().unwrap(),
-            admin: (kind == Kind::Escrow).then(|| "127.0.0.1:0".to_owned()),
+            namesrv: address(first + 4),
+            broker: address(first + 2).parse().unwrap(),
+            admin: (kind == Kind::Escrow).then(|| address(first)),
             running: None,
         };
         let proxy = match kind {
             Kind::Escrow => Proxy::listen("127.0.0.1:0", Before::Broker).await,
+            // Apache can only be told to advertise another address, not another port.
             Kind::Apache(_) => {
-                // Apache can only be told to advertise another address, not another port.
-                let port = free_ports().await;
-                broker.broker.set_port(port);
-                broker.namesrv = format!("127.0.0.1:{}", port + 2);
-                Proxy::listen(&format!("127.0.0.2:{port}"), Before::Broker).await
+                let address = format!("127.0.0.2:{}", broker.broker.port());
+                Proxy::listen(&address, Before::Broker).await
             }
         };
         broker.restart(&proxy).await;
@@ -327,21 +329,5 @@ async fn pull_queue(connection: &Connection, queue: i32, bodies: &mut Vec<Bytes>
             _ => return,
         }
         offset = header.unwrap().next_begin_offset;
-    }
-}
-
-/// A port whose neighbours are free too: Apache takes -2, 0 and +1, and its name server here +2.
-async fn free_ports() -> u16 {
-    loop {
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let mut taken = Vec::new();
-        for neighbour in [port - 2, port, port + 1, port + 2] {
-            taken.push(TcpListener::bind(("127.0.0.1", neighbour)).await);
-        }
-        if taken.iter().all(Result::is_ok) {
-            return port;
-        }
     }
 }

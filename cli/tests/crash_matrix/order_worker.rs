@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use escrow_client::database::{
     BeginError, BoundProducer, BoundSettings, CommitError, Committed, MarkerError, PrepareError,
-    RunError,
+    RunError, StartError,
 };
 use escrow_client::{Client, Delivery, Message, Settings};
+use sqlx::Pool;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
@@ -74,10 +75,8 @@ async fn work<DB: Engine>(steps: Steps, goes: &Semaphore) {
     // A reply that somebody withholds shall not be given up before the kill.
     settings.request_timeout = Duration::from_secs(30);
     let client = Client::start(settings).await.unwrap();
-    let settings = BoundSettings::default();
-    let producer = BoundProducer::start(&client, variable("GROUP"), &pool, settings).await;
     let shop: &'static Shop<DB> = Box::leak(Box::new(Shop {
-        producer: producer.unwrap(),
+        producer: start(&client, &pool).await,
         name: variable("NAME"),
     }));
     let first_way = number("WAY");
@@ -110,6 +109,17 @@ async fn work<DB: Engine>(steps: Steps, goes: &Semaphore) {
     }
     // Still a member of the group that answers checks.
     std::future::pending::<()>().await;
+}
+
+async fn start<DB: Engine>(client: &Client, pool: &Pool<DB>) -> BoundProducer<DB> {
+    loop {
+        let settings = BoundSettings::default();
+        match BoundProducer::start(client, variable("GROUP"), pool, settings).await {
+            // One that was restarted a moment ago, as Apache's, is not known to its name server yet.
+            Err(StartError::NoBroker) => sleep(PAUSE).await,
+            started => return started.unwrap(),
+        }
+    }
 }
 
 impl<DB: Engine> Shop<DB> {

@@ -14,10 +14,12 @@
 //! The servers and their folders go away with the process that started them, however it ends.
 
 mod engine;
+mod ports;
 mod process;
 mod server;
 
 pub use engine::Engine;
+pub use ports::free_ports;
 pub use server::Server;
 
 /// Why there is no database.

@@ -1,7 +1,6 @@
 //! A running server.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection};
 
+use crate::ports::free_ports;
 use crate::process::{Removal, spawn};
 use crate::{Engine, Error};
 
@@ -71,7 +71,7 @@ impl Server {
         // A free port may be taken before the server is up.
         let mut attempts = 3;
         loop {
-            server.port = free_port().map_err(failed("free port"))?;
+            server.port = free_ports(1).map_err(failed("free port"))?;
             attempts -= 1;
             match server.restart() {
                 Err(_) if attempts > 0 => {}
@@ -183,12 +183,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.crash();
     }
-}
-
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
 }
 
 fn run(command: &mut Command, folder: &Path) -> Result<(), Error> {
