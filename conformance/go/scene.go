@@ -73,10 +73,12 @@ func message(topic, tag, key, body string) *primitive.Message {
 	return m
 }
 
+// The timeouts go into a default that all clients of the process share: were the one of reads shorter, a consumer that waits
+// for its first queue would lose its connection, and its place in the group, in between two heartbeats.
 func (s *scene) producer(options ...producer.Option) rocketmq.Producer {
 	options = append([]producer.Option{producer.WithNsResolver(s.resolver()), producer.WithGroupName(s.name("p")),
 		producer.WithInstanceName(instance()), producer.WithSendMsgTimeout(10 * time.Second),
-		producer.WithRemotingTimeout(3*time.Second, 10*time.Second, 10*time.Second)}, options...)
+		producer.WithRemotingTimeout(3*time.Second, 120*time.Second, 10*time.Second)}, options...)
 	p := must(rocketmq.NewProducer(options...))
 	must(0, p.Start())
 	s.closers = append(s.closers, func() { p.Shutdown() })
