@@ -116,11 +116,13 @@ mod tests {
     use crate::log_thread::{Command, NewHalf, NewMessage, Operator};
     use crate::remoting::answer::{ReplyTo, RequestHead};
     use crate::remoting::peer::Peer;
+    use crate::rpc_latency::Asked;
 
     async fn frames(peer: &Peer) -> Vec<Frame> {
         let mut buffer = BytesMut::new();
         if peer.outbox.bytes() > 0 {
-            let taken = peer.outbox.take(&mut buffer).await.expect("it is open");
+            let taken = peer.outbox.take(&mut buffer, &mut Vec::new()).await;
+            let taken = taken.expect("it is open");
             peer.outbox.written(taken);
         }
         let frames = std::iter::from_fn(|| Frame::decode(&mut buffer).expect("whole frames"));
@@ -153,6 +155,7 @@ mod tests {
             reply: ReplyTo {
                 peer: Arc::clone(peer),
                 head: RequestHead::of(&Frame::request(0)),
+                asked: Asked::of(&Frame::request(0), 0),
             },
         }
     }

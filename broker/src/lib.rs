@@ -22,6 +22,7 @@ mod namesrv;
 mod offsets;
 mod producers;
 mod remoting;
+mod rpc_latency;
 mod shared;
 mod tasks;
 mod topics;

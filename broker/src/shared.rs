@@ -104,7 +104,7 @@ impl Shared {
             store_host,
             reader,
             log,
-            connections: Connections::default(),
+            connections: Connections::new(clock),
             phase: Lifecycle::new(),
             tasks: Tasks::new(),
             flush,

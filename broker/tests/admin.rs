@@ -301,6 +301,60 @@ async fn status_counts_what_is_pending_and_says_who_has_nobody_to_ask() {
 }
 
 #[tokio::test]
+async fn latencies_of_requests_have_the_names_and_labels_of_rocketmq() {
+    let running = quiet().await;
+    let mut client = running.client().await;
+    let done = client.half("orders", "K1", b"x").await;
+    client.end(&done, COMMIT).await;
+    client.end(&done, support::ROLLBACK).await;
+    let done = client.half("orders", "K2", b"x").await;
+    client.post(support::end(&done, COMMIT).oneway()).await;
+    client.call(support::frame(9999, &[])).await;
+    client.call(support::pull("orders", 3, 0, 300)).await;
+    // What is answered after them on their connection says that they are counted.
+    client.half("orders", "K3", b"x").await;
+    let answer = get(&running, "/metrics").await;
+    let labels = r#"cluster="DefaultCluster",node_type="broker",node_id="broker-a",protocol_type="remoting""#;
+    for (sample, value) in [
+        (
+            r#"bucket{L,request_code="end_transaction",response_code="success",is_long_polling="false",result="success",le="+Inf"}"#,
+            "1",
+        ),
+        (
+            r#"count{L,request_code="end_transaction",response_code="illegal_operation",is_long_polling="false",result="success"}"#,
+            "1",
+        ),
+        (
+            r#"count{L,request_code="end_transaction",response_code="success",is_long_polling="false",result="oneway"}"#,
+            "1",
+        ),
+        (
+            r#"count{L,request_code="(others)",response_code="request_code_not_supported",is_long_polling="false",result="success"}"#,
+            "1",
+        ),
+        (
+            r#"bucket{L,request_code="pull_message",response_code="pull_not_found",is_long_polling="true",result="success",le="100"}"#,
+            "0",
+        ),
+        (
+            r#"count{L,request_code="pull_message",response_code="pull_not_found",is_long_polling="true",result="success"}"#,
+            "1",
+        ),
+    ] {
+        let line = format!(
+            "rocketmq_rpc_latency_{} {value}",
+            sample.replace('L', labels)
+        );
+        assert!(
+            answer.body.lines().any(|seen| seen == line),
+            "{line} not in\n{}",
+            answer.body
+        );
+    }
+    running.broker.shutdown().await;
+}
+
+#[tokio::test]
 async fn metrics_have_the_names_of_rocketmq() {
     let running = quiet().await;
     let mut client = running.client().await;

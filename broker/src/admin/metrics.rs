@@ -23,6 +23,7 @@ pub(super) async fn show(State(admin): State<Admin>) -> Result<impl IntoResponse
     let mut text = Text::new(&settings.broker_cluster_name, &settings.broker_name);
     halfs::put(&mut text, &seen, shared.clock.wall_ms());
     node::put(&mut text, shared);
+    node::latency(&mut text, shared);
     traffic::put(&mut text, &shared.counters.traffic(), &|topic| {
         shared.topics.is_system(topic)
     });

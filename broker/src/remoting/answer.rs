@@ -11,6 +11,7 @@ use escrow_protocol::names::DEFAULT_REGION;
 
 use super::outbox::Outgoing;
 use super::peer::Peer;
+use crate::rpc_latency::Asked;
 
 const FLAG_RESPONSE: i32 = 1;
 
@@ -82,6 +83,7 @@ pub(crate) struct Stored {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) head: RequestHead,
+    pub(crate) asked: Asked,
     pub(crate) outcome: Outcome,
 }
 
@@ -97,6 +99,15 @@ pub(crate) enum Outcome {
     },
     Success,
     Refused(Refusal),
+}
+
+impl Outcome {
+    fn code(&self) -> i32 {
+        match self {
+            Outcome::Sent { .. } | Outcome::Success => response::SUCCESS,
+            Outcome::Refused(refusal) => refusal.code,
+        }
+    }
 }
 
 impl Answer {
@@ -146,12 +157,18 @@ fn sent(ext: &mut ExtFields, host: SocketAddr, queue_id: i32, queue_offset: u64,
 pub(crate) struct ReplyTo {
     pub(crate) peer: std::sync::Arc<Peer>,
     pub(crate) head: RequestHead,
+    pub(crate) asked: Asked,
 }
 
 impl ReplyTo {
     pub(crate) fn outgoing(&self, outcome: Outcome) -> Option<Outgoing> {
-        (!self.head.oneway).then_some(Outgoing::Answer(Answer {
+        if self.head.oneway {
+            self.peer.unanswered(self.asked, outcome.code());
+            return None;
+        }
+        Some(Outgoing::Answer(Answer {
             head: self.head,
+            asked: self.asked,
             outcome,
         }))
     }
@@ -176,6 +193,7 @@ mod tests {
         };
         let answer = Answer {
             head: RequestHead::of(&request),
+            asked: Asked::of(&request, 0),
             outcome: Outcome::Sent {
                 host,
                 queue_id: 3,

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::dispatch::{Batch, Role, dispatch};
 use super::peer::Peer;
+use crate::rpc_latency::Fate;
 use crate::shared::{Phase, Shared};
 
 /// A connection without any traffic for this long is closed, as stock brokers do.
@@ -122,7 +123,7 @@ async fn read_all(
             Err(ended) => return ended,
         };
         ask = next_ask(ask, read);
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(peer.latency.now_ms());
         let decoded = decode_all(&mut buffer, |frame| {
             dispatch(shared, peer, role, frame, &mut batch);
         });
@@ -189,19 +190,31 @@ async fn read_some(
 /// Writes what the outbox holds, all of it at once, until it is closed and empty.
 async fn write_all(peer: Arc<Peer>, mut output: OwnedWriteHalf) -> std::io::Result<()> {
     let mut buffer = BytesMut::new();
-    while let Some(taken) = peer.outbox.take(&mut buffer).await {
-        tokio::select! {
-            written = timeout(IDLE, output.write_all(&buffer)) => match written {
-                Ok(written) => written?,
-                Err(_) => return Err(std::io::ErrorKind::TimedOut.into()),
-            },
-            () = peer.outbox.overflow() => break,
+    let mut answered = Vec::new();
+    while let Some(taken) = peer.outbox.take(&mut buffer, &mut answered).await {
+        let written = tokio::select! {
+            written = timeout(IDLE, output.write_all(&buffer)) => Some(written),
+            () = peer.outbox.overflow() => None,
+        };
+        let fate = match written {
+            Some(Ok(Ok(()))) => Fate::Written,
+            _ => Fate::NotWritten,
+        };
+        let now_ms = peer.latency.now_ms();
+        for (asked, code) in answered.drain(..) {
+            peer.latency.record(asked, code, fate, now_ms);
+        }
+        match written {
+            Some(Ok(written)) => written?,
+            Some(Err(_)) => return Err(std::io::ErrorKind::TimedOut.into()),
+            None => break,
         }
         peer.outbox.written(taken);
         peer.wrote();
         buffer.clear();
         if buffer.capacity() > WRITE_KEEP {
             buffer = BytesMut::new();
+            answered = Vec::new();
         }
     }
     output.shutdown().await

@@ -20,6 +20,7 @@ use super::{
     topic, view,
 };
 use crate::log_thread::Command;
+use crate::rpc_latency::Asked;
 use crate::shared::Shared;
 
 /// Which of the two listeners a connection came in by.
@@ -33,12 +34,20 @@ pub(crate) enum Role {
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What one socket read brought for the log thread.
-#[derive(Default)]
 pub(crate) struct Batch {
     commands: Vec<Command>,
+    /// When the read was over, by the clock of [`crate::rpc_latency::RpcLatency`].
+    pub(crate) arrived_ms: u64,
 }
 
 impl Batch {
+    pub(crate) fn new(arrived_ms: u64) -> Batch {
+        Batch {
+            commands: Vec::new(),
+            arrived_ms,
+        }
+    }
+
     pub(crate) fn push(&mut self, command: Command) {
         self.commands.push(command);
     }
@@ -76,10 +85,8 @@ fn unless_shed(shared: &Shared, command: Command) -> Option<Command> {
     shared.counters.sends_shed.fetch_add(1, Ordering::Relaxed);
     let remark = "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while";
     let busy = Refusal::new(response::SYSTEM_BUSY, remark);
-    reply
-        .peer
-        .outbox
-        .push(reply.outgoing(Outcome::Refused(busy)));
+    let outgoing = reply.outgoing(Outcome::Refused(busy));
+    reply.peer.outbox.push(outgoing);
     None
 }
 
@@ -104,13 +111,15 @@ pub(crate) fn dispatch(
         (Role::Broker, request::END_TRANSACTION) => {
             end_transaction::prepare(peer, frame, batch);
         }
-        _ => start(shared, peer, role, frame),
+        _ => start(shared, peer, role, frame, batch.arrived_ms),
     }
 }
 
 /// Polls the handler once; spawns what is left of it.
-fn start(shared: &Arc<Shared>, peer: &Arc<Peer>, role: Role, frame: Frame) {
-    let mut work = Box::pin(answer(Arc::clone(shared), Arc::clone(peer), role, frame));
+fn start(shared: &Arc<Shared>, peer: &Arc<Peer>, role: Role, frame: Frame, arrived_ms: u64) {
+    let asked = Asked::of(&frame, arrived_ms);
+    let owned = (Arc::clone(shared), Arc::clone(peer));
+    let mut work = Box::pin(answer(owned, role, frame, asked));
     if work.as_mut().now_or_never().is_none() {
         let peer = Arc::clone(peer);
         peer.work.begin();
@@ -121,28 +130,35 @@ fn start(shared: &Arc<Shared>, peer: &Arc<Peer>, role: Role, frame: Frame) {
     }
 }
 
-async fn answer(shared: Arc<Shared>, peer: Arc<Peer>, role: Role, frame: Frame) {
+async fn answer(
+    (shared, peer): (Arc<Shared>, Arc<Peer>),
+    role: Role,
+    frame: Frame,
+    mut asked: Asked,
+) {
     let head = RequestHead::of(&frame);
     let code = frame.code;
     let answer = match role {
-        Role::Broker => handle(&shared, &peer, frame).await,
+        Role::Broker => handle(&shared, &peer, frame, &mut asked).await,
         Role::NameServer => crate::namesrv::handle(&shared, &peer, frame).await,
     };
-    match answer {
-        Some(answer) if !head.oneway => {
-            peer.send(answer);
-        }
-        Some(answer) if answer.code != response::SUCCESS => {
+    if let Some(answer) = answer {
+        if head.oneway && answer.code != response::SUCCESS {
             tracing::debug!(peer = %peer.address, code, answer.code, answer.remark, "oneway request refused");
         }
-        _ => {}
+        peer.answer(head, asked, answer);
     }
 }
 
-async fn handle(shared: &Arc<Shared>, peer: &Arc<Peer>, frame: Frame) -> Option<Frame> {
+async fn handle(
+    shared: &Arc<Shared>,
+    peer: &Arc<Peer>,
+    frame: Frame,
+    asked: &mut Asked,
+) -> Option<Frame> {
     match frame.code {
         request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => {
-            Some(pull::handle(shared, peer, &frame).await)
+            Some(pull::handle(shared, peer, &frame, &mut asked.long_polled).await)
         }
         request::VIEW_MESSAGE_BY_ID => Some(view::handle(shared, &frame).await),
         request::QUERY_MESSAGE => Some(query::handle(shared, &frame).await),
@@ -239,7 +255,8 @@ mod tests {
 
     async fn answer(peer: &Peer) -> Frame {
         let mut buffer = BytesMut::new();
-        peer.outbox.take(&mut buffer).await.expect("it is open");
+        let taken = peer.outbox.take(&mut buffer, &mut Vec::new()).await;
+        taken.expect("it is open");
         Frame::decode(&mut buffer)
             .expect("a frame")
             .expect("a whole one")
@@ -256,7 +273,7 @@ mod tests {
             .await
             .expect("all of it");
 
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(0);
         dispatch(shared, &peer, Role::Broker, end(1), &mut batch);
         dispatch(shared, &peer, Role::Broker, send(2), &mut batch);
         let refused = async {

@@ -10,23 +10,24 @@ use super::answer::{Refusal, ReplyTo, RequestHead};
 use super::dispatch::Batch;
 use super::peer::Peer;
 use crate::log_thread::{Command, EndTransaction};
+use crate::rpc_latency::Asked;
 
 /// Takes an END_TRANSACTION from its frame into the batch for the log thread.
 pub(crate) fn prepare(peer: &Arc<Peer>, request: Frame, batch: &mut Batch) {
     let head = RequestHead::of(&request);
+    let asked = Asked::of(&request, batch.arrived_ms);
     match decode(&request) {
         Ok(end) => batch.push(Command::End {
             end: Box::new(end),
             reply: ReplyTo {
                 peer: Arc::clone(peer),
                 head,
+                asked,
             },
         }),
         Err(refusal) => {
             tracing::warn!(peer = %peer.address, remark = %refusal.remark, "END_TRANSACTION refused");
-            if !head.oneway {
-                peer.send(head.refuse(refusal));
-            }
+            peer.answer(head, asked, head.refuse(refusal));
         }
     }
 }

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::answer::{Answer, Refusal, RequestHead};
+use crate::rpc_latency::Asked;
 
 /// Above this many waiting bytes the connection's own requests are not read.
 pub(crate) const PAUSE: usize = 4 * 1024 * 1024;
@@ -24,7 +25,9 @@ pub(crate) const LIMIT: usize = 64 * 1024 * 1024;
 /// one for all, the writers are many.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
+    /// A request of the server's own.
     Frame(Frame),
+    Reply(Frame, Asked),
     Answer(Answer),
 }
 
@@ -32,15 +35,20 @@ impl Outgoing {
     /// About the bytes on the wire.
     fn size(&self) -> usize {
         match self {
-            Outgoing::Frame(frame) => 256 + frame.body.len(),
+            Outgoing::Frame(frame) | Outgoing::Reply(frame, _) => 256 + frame.body.len(),
             Outgoing::Answer(_) => 256,
         }
     }
 
-    fn encode(self, into: &mut BytesMut) {
-        let frame = match self {
-            Outgoing::Frame(frame) => frame,
-            Outgoing::Answer(answer) => answer.into_frame(),
+    /// Tells what it answers, and with which code.
+    fn encode(self, into: &mut BytesMut) -> Option<(Asked, i32)> {
+        let (frame, asked) = match self {
+            Outgoing::Frame(frame) => (frame, None),
+            Outgoing::Reply(frame, asked) => (frame, Some(asked)),
+            Outgoing::Answer(answer) => {
+                let asked = answer.asked;
+                (answer.into_frame(), Some(asked))
+            }
         };
         if let Err(error) = frame.encode(into) {
             // Whoever asked must not wait for ever for what cannot be sent.
@@ -50,6 +58,7 @@ impl Outgoing {
                 tracing::error!(%error, "answer cannot be sent");
             }
         }
+        asked.map(|asked| (asked, frame.code))
     }
 }
 
@@ -139,7 +148,12 @@ impl Outbox {
 
     /// Waits for something to write and encodes all of it into `buffer`. `None` once closed and
     /// empty. The bytes count as waiting until [`Outbox::written`] is called with the number.
-    pub(crate) async fn take(&self, buffer: &mut BytesMut) -> Option<usize> {
+    /// `answered` gets what the bytes answer, and with which codes.
+    pub(crate) async fn take(
+        &self,
+        buffer: &mut BytesMut,
+        answered: &mut Vec<(Asked, i32)>,
+    ) -> Option<usize> {
         loop {
             let filled = self.filled.notified();
             let (items, closed) = {
@@ -150,7 +164,7 @@ impl Outbox {
                 let mut taken = 0;
                 for item in items {
                     taken += item.size();
-                    item.encode(buffer);
+                    answered.extend(item.encode(buffer));
                 }
                 return Some(taken);
             }
@@ -184,7 +198,10 @@ mod tests {
         assert!(outbox.push([frame(10), frame(20)]));
         assert!(outbox.push([frame(30)]));
         let mut buffer = BytesMut::new();
-        let taken = outbox.take(&mut buffer).await.expect("it is open");
+        let taken = outbox
+            .take(&mut buffer, &mut Vec::new())
+            .await
+            .expect("it is open");
         outbox.written(taken);
         assert_eq!(outbox.bytes(), 0);
         let mut bodies = Vec::new();
@@ -202,7 +219,10 @@ mod tests {
         }
         outbox.overflow().await;
         assert!(outbox.is_closed());
-        assert_eq!(outbox.take(&mut BytesMut::new()).await, None);
+        assert_eq!(
+            outbox.take(&mut BytesMut::new(), &mut Vec::new()).await,
+            None
+        );
     }
 
     #[tokio::test]
@@ -212,7 +232,7 @@ mod tests {
         outbox.close();
         assert!(!outbox.push([frame(1)]));
         let mut buffer = BytesMut::new();
-        assert!(outbox.take(&mut buffer).await.is_some());
-        assert_eq!(outbox.take(&mut buffer).await, None);
+        assert!(outbox.take(&mut buffer, &mut Vec::new()).await.is_some());
+        assert_eq!(outbox.take(&mut buffer, &mut Vec::new()).await, None);
     }
 }

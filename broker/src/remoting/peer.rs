@@ -12,8 +12,11 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
+use super::answer::RequestHead;
 use super::outbox::{Outbox, Outgoing};
+use crate::clock::Clock;
 use crate::log_thread::CREDIT;
+use crate::rpc_latency::{Asked, Fate, RpcLatency};
 
 /// Pulls of one connection that read at the same time.
 const READING_MAX: usize = 16;
@@ -67,6 +70,8 @@ pub(crate) struct Peer {
     /// Pulls of this connection that read at the same time; each can make a large answer.
     pub(crate) reading: Semaphore,
     pub(crate) work: Work,
+    /// Of all connections.
+    pub(crate) latency: Arc<RpcLatency>,
     /// Pulls of this connection that wait for a message.
     pub(crate) held: AtomicUsize,
     /// Milliseconds of this connection at which something was written to it last.
@@ -76,7 +81,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(connection: ConnectionId, address: SocketAddr) -> Peer {
+    pub(crate) fn new(
+        connection: ConnectionId,
+        address: SocketAddr,
+        latency: Arc<RpcLatency>,
+    ) -> Peer {
         Peer {
             connection,
             address,
@@ -86,6 +95,7 @@ impl Peer {
             credit: Arc::new(Semaphore::new(CREDIT as usize)),
             reading: Semaphore::new(READING_MAX),
             work: Work::default(),
+            latency,
             held: AtomicUsize::new(0),
             written_ms: AtomicU64::new(0),
             opened: Instant::now(),
@@ -116,32 +126,50 @@ impl Peer {
         self.opened + Duration::from_millis(self.written_ms.load(Ordering::Relaxed))
     }
 
-    /// Queues an answer. False if the connection is closed.
-    pub(crate) fn send(&self, frame: Frame) -> bool {
-        self.outbox.push([Outgoing::Frame(frame)])
+    /// Queues the answer to a request, unless none is wanted.
+    pub(crate) fn answer(&self, head: RequestHead, asked: Asked, answer: Frame) {
+        if head.oneway {
+            self.unanswered(asked, answer.code);
+        } else {
+            self.outbox.push([Outgoing::Reply(answer, asked)]);
+        }
+    }
+
+    /// A request is done that wants no answer; it would have been this one.
+    pub(crate) fn unanswered(&self, asked: Asked, code: i32) {
+        let now_ms = self.latency.now_ms();
+        self.latency.record(asked, code, Fate::Oneway, now_ms);
     }
 
     /// Queues a request of the server's own (39, 40), numbered and marked as oneway.
     /// False if the connection is closed.
     pub(crate) fn notify(&self, mut frame: Frame) -> bool {
         frame.opaque = self.opaque.fetch_add(1, Ordering::Relaxed);
-        self.send(frame.oneway())
+        self.outbox.push([Outgoing::Frame(frame.oneway())])
     }
 }
 
 /// All connections of the broker listener.
-#[derive(Default)]
 pub(crate) struct Connections {
+    pub(crate) latency: Arc<RpcLatency>,
     next: AtomicU64,
     open: Mutex<HashMap<ConnectionId, Arc<Peer>>>,
 }
 
 impl Connections {
+    pub(crate) fn new(clock: Clock) -> Connections {
+        Connections {
+            latency: Arc::new(RpcLatency::new(clock)),
+            next: AtomicU64::new(0),
+            open: Mutex::new(HashMap::new()),
+        }
+    }
+
     pub(crate) fn open(&self, address: SocketAddr) -> Arc<Peer> {
         // An IPv4 client of a socket for both is an IPv4 client: its address goes into records.
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let connection = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed) + 1);
-        let peer = Arc::new(Peer::new(connection, address));
+        let peer = Arc::new(Peer::new(connection, address, Arc::clone(&self.latency)));
         self.open.lock().insert(connection, Arc::clone(&peer));
         peer
     }
@@ -167,7 +195,7 @@ mod tests {
 
     #[test]
     fn an_ipv4_client_is_one_whatever_socket_it_came_by() {
-        let connections = Connections::default();
+        let connections = Connections::new(Clock::new());
         let mapped = "[::ffff:10.0.0.7]:4711".parse().expect("an address");
         let peer = connections.open(mapped);
         assert_eq!(&*peer.address_text, "10.0.0.7:4711");

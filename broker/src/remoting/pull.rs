@@ -56,9 +56,15 @@ fn forbidden(kind: i32, remark: String) -> Refused {
     }
 }
 
-pub(crate) async fn handle(shared: &Arc<Shared>, peer: &Arc<Peer>, request: &Frame) -> Frame {
+/// Sets `waited` if it did not find a message at once.
+pub(crate) async fn handle(
+    shared: &Arc<Shared>,
+    peer: &Arc<Peer>,
+    request: &Frame,
+    waited: &mut bool,
+) -> Frame {
     let head = RequestHead::of(request);
-    match pull(shared, peer, head, request).await {
+    match pull(shared, peer, head, request, waited).await {
         Ok(frame) => frame,
         Err(refused) => {
             let mut frame = head.refuse(refused.refusal);
@@ -76,6 +82,7 @@ async fn pull(
     peer: &Arc<Peer>,
     head: RequestHead,
     request: &Frame,
+    waited: &mut bool,
 ) -> Result<Frame, Refused> {
     let header = PullRequest::decode(&request.ext)
         .map_err(|error| refused(response::SYSTEM_ERROR, error.to_string()))?;
@@ -93,7 +100,7 @@ async fn pull(
             .commit(consumer_group, topic, queue_id, commit_offset);
     }
     let found = match hold(peer, &header) {
-        Some(hold) => read_or_wait(shared, wanted, hold).await,
+        Some(hold) => read_or_wait(shared, wanted, hold, waited).await,
         None => read_in_turn(shared, peer, &wanted).await,
     };
     let found = found.map_err(|error| refused(response::SYSTEM_ERROR, error.to_string()))?;
@@ -265,16 +272,16 @@ async fn read_or_wait(
     shared: &Arc<Shared>,
     mut wanted: Wanted,
     hold: Hold<'_>,
+    waited: &mut bool,
 ) -> Result<Found, escrow_store::Error> {
     let topic = Arc::clone(&wanted.topic);
     let bell = shared.long_polls.bell(&topic, wanted.queue_id);
-    let mut waited = false;
     loop {
         // Taken before looking: what arrives from now on wakes it.
         let rung = bell.rung().notified();
         let found = read_in_turn(shared, hold.peer, &wanted).await?;
         let nothing = match found.status {
-            Status::NoMatchedMessage => waited,
+            Status::NoMatchedMessage => *waited,
             status => status.code(wanted.offset) == response::PULL_NOT_FOUND,
         };
         let closed = hold.peer.outbox.is_closed() || shared.phase.is(Phase::Draining);
@@ -284,7 +291,7 @@ async fn read_or_wait(
         if found.status == Status::NoMatchedMessage {
             wanted.offset = found.next;
         }
-        waited = true;
+        *waited = true;
         tokio::select! {
             () = rung => {}
             () = tokio::time::sleep_until(hold.until.min(Instant::now() + LOOK_AGAIN)) => {}

@@ -16,6 +16,7 @@ use escrow_protocol::version;
 use super::answer::{Refusal, ReplyTo, RequestHead};
 use super::dispatch::Batch;
 use super::peer::Peer;
+use crate::rpc_latency::Asked;
 use crate::shared::Shared;
 use crate::topics::{TopicConfig, Wanted};
 
@@ -29,13 +30,14 @@ struct Target {
 /// Takes a send from its frame into the batch for the log thread.
 pub(crate) fn prepare(shared: &Arc<Shared>, peer: &Arc<Peer>, request: Frame, batch: &mut Batch) {
     let head = RequestHead::of(&request);
-    match plan(shared, peer, head, &request, batch) {
+    let asked = Asked::of(&request, batch.arrived_ms);
+    match plan(shared, peer, (head, asked), &request, batch) {
         Ok(true) => {}
         Ok(false) => {
-            let work = create_and_send(Arc::clone(shared), Arc::clone(peer), request);
+            let work = create_and_send(Arc::clone(shared), Arc::clone(peer), request, asked);
             shared.tasks.spawn(work);
         }
-        Err(refusal) => refuse(peer, head, refusal),
+        Err(refusal) => refuse(peer, head, asked, refusal),
     }
 }
 
@@ -43,7 +45,7 @@ pub(crate) fn prepare(shared: &Arc<Shared>, peer: &Arc<Peer>, request: Frame, ba
 fn plan(
     shared: &Shared,
     peer: &Arc<Peer>,
-    head: RequestHead,
+    (head, asked): (RequestHead, Asked),
     request: &Frame,
     batch: &mut Batch,
 ) -> Result<bool, Refusal> {
@@ -55,19 +57,20 @@ fn plan(
     let reply = ReplyTo {
         peer: Arc::clone(peer),
         head,
+        asked,
     };
     build::commands(shared, &header, &request.body, &target, reply, batch)?;
     Ok(true)
 }
 
 /// The way of a send whose topic does not exist yet; or, of a retry, its group or the dead letters.
-async fn create_and_send(shared: Arc<Shared>, peer: Arc<Peer>, request: Frame) {
+async fn create_and_send(shared: Arc<Shared>, peer: Arc<Peer>, request: Frame, asked: Asked) {
     let head = RequestHead::of(&request);
-    let mut batch = Batch::default();
+    let mut batch = Batch::new(peer.latency.now_ms());
     let mut planned = Ok(false);
     for _missing in ["topic", "group", "dead letters"] {
         planned = match create(&shared, &request).await {
-            Ok(()) => plan(&shared, &peer, head, &request, &mut batch),
+            Ok(()) => plan(&shared, &peer, (head, asked), &request, &mut batch),
             Err(refusal) => Err(refusal),
         };
         if !matches!(planned, Ok(false)) {
@@ -78,9 +81,14 @@ async fn create_and_send(shared: Arc<Shared>, peer: Arc<Peer>, request: Frame) {
         Ok(true) => batch.hand_over(&shared, &peer).await,
         Ok(false) => {
             let remark = "the topic has been deleted in the meantime";
-            refuse(&peer, head, Refusal::new(response::TOPIC_NOT_EXIST, remark));
+            refuse(
+                &peer,
+                head,
+                asked,
+                Refusal::new(response::TOPIC_NOT_EXIST, remark),
+            );
         }
-        Err(refusal) => refuse(&peer, head, refusal),
+        Err(refusal) => refuse(&peer, head, asked, refusal),
     }
 }
 
@@ -113,11 +121,9 @@ fn decode(request: &Frame) -> Result<SendRequest<'_>, Refusal> {
         .map_err(|error| Refusal::new(response::SYSTEM_ERROR, error.to_string()))
 }
 
-fn refuse(peer: &Peer, head: RequestHead, refusal: Refusal) {
+fn refuse(peer: &Peer, head: RequestHead, asked: Asked, refusal: Refusal) {
     tracing::debug!(peer = %peer.address, code = refusal.code, remark = %refusal.remark, "send refused");
-    if !head.oneway {
-        peer.send(head.refuse(refusal));
-    }
+    peer.answer(head, asked, head.refuse(refusal));
 }
 
 fn check_name(topic: &str) -> Result<(), Refusal> {

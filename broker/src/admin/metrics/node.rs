@@ -87,6 +87,21 @@ fn storage(text: &mut Text, shared: &Shared) {
     );
 }
 
+/// How long requests took.
+pub(super) fn latency(text: &mut Text, shared: &Shared) {
+    for (labels, took) in &shared.connections.latency.histograms() {
+        let labels = [
+            ("protocol_type", "remoting"),
+            ("request_code", labels.request.as_str()),
+            ("response_code", labels.response.as_str()),
+            ("is_long_polling", truth(labels.long_polled)),
+            ("result", labels.result),
+        ];
+        let help = "Milliseconds from the read of a request to the write of its answer";
+        text.histogram("rocketmq_rpc_latency", help, &labels, took);
+    }
+}
+
 fn creations(text: &mut Text, shared: &Shared) {
     for (creation, took) in &shared.counters.topics_made() {
         let labels = [

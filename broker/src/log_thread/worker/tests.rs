@@ -15,6 +15,7 @@ use crate::config::Settings;
 use crate::long_polls::LongPolls;
 use crate::remoting::answer::{ReplyTo, RequestHead};
 use crate::remoting::peer::Peer;
+use crate::rpc_latency::{Asked, RpcLatency};
 use crate::topics::{TopicConfig, Topics};
 
 /// What a stock broker's asynchronous setting means here: halfs and decisions are synced.
@@ -53,7 +54,9 @@ impl Log {
             jobs: std::sync::mpsc::channel().0,
         };
         let (handle, thread) = LogHandle::start(parts).expect("a thread");
-        let peer = Arc::new(Peer::new(ConnectionId(1), ([127, 0, 0, 1], 9).into()));
+        let latency = Arc::new(RpcLatency::new(clock));
+        let peer = Peer::new(ConnectionId(1), ([127, 0, 0, 1], 9).into(), latency);
+        let peer = Arc::new(peer);
         Log {
             handle,
             reader,
@@ -75,6 +78,7 @@ impl Log {
         ReplyTo {
             peer: Arc::clone(&self.peer),
             head: RequestHead::of(&request),
+            asked: Asked::of(&request, 0),
         }
     }
 
@@ -135,7 +139,7 @@ impl Log {
             let taken = self
                 .peer
                 .outbox
-                .take(&mut buffer)
+                .take(&mut buffer, &mut Vec::new())
                 .await
                 .expect("it is open");
             self.peer.outbox.written(taken);
