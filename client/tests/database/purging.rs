@@ -64,7 +64,7 @@ async fn markers_below_the_watermark_go_and_nothing_older_is_ruled_out<DB: TestD
     assert_eq!(asked(&database, "lost", open).await, Verdict::RolledBack);
     assert_eq!(asked(&database, "new", DAY).await, Verdict::Committed);
     // Committed once, gone now: never the opposite.
-    assert_eq!(unknown(asked(&database, "old", 10 * DAY).await), "no_row");
+    assert_eq!(unknown(asked(&database, "old", 10 * DAY).await), "purged");
     let left = "SELECT COUNT(*) FROM escrow_marker WHERE state = 2";
     assert_eq!(database.number(left).await, 1);
 }
@@ -95,5 +95,5 @@ async fn the_horizon_never_sinks<DB: TestDb>() {
         .await
         .unwrap();
     assert_eq!(second.horizon_ms, first.horizon_ms);
-    assert_eq!(unknown(asked(&database, "A", 3 * DAY).await), "no_row");
+    assert_eq!(unknown(asked(&database, "A", 3 * DAY).await), "purged");
 }
