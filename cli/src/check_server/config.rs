@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum};
 use escrow_client::Settings;
-use escrow_client::check_server::{CheckServerSettings, GroupSettings, Untagged};
-use escrow_client::database::UrlSource;
+use escrow_client::check_server::{CheckServerSettings, GroupSettings};
+use escrow_client::database::{Untagged, UrlSource};
 use serde::Deserialize;
 
 use crate::age::Age;

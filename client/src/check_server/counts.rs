@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use escrow_protocol::transaction::Resolution;
+use crate::database::Verdict;
 
 /// Upper ends of the classes in which answering times are counted, in milliseconds.
 pub const LATENCY_CLASSES_MS: [u64; 11] = [1, 2, 5, 10, 25, 50, 100, 250, 1000, 2500, 8000];
@@ -41,13 +41,13 @@ impl Counts {
         self.answers.values().sum()
     }
 
-    pub(super) fn count(&mut self, found: Resolution, reason: &'static str, took: Duration) {
-        let outcome = match found {
-            Resolution::Commit => "commit",
-            Resolution::Rollback => "rollback",
-            Resolution::Unknown => "unknown",
+    pub(super) fn count(&mut self, found: &Verdict, took: Duration) {
+        let answer = match found {
+            Verdict::Committed => ("commit", ""),
+            Verdict::RolledBack => ("rollback", ""),
+            Verdict::Unknown(reason) => ("unknown", reason.keyword()),
         };
-        *self.answers.entry((outcome, reason)).or_default() += 1;
+        *self.answers.entry(answer).or_default() += 1;
         self.latency += took;
         let class = LATENCY_CLASSES_MS
             .iter()
@@ -77,14 +77,16 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::database::Reason;
 
     #[test]
     fn an_answer_is_in_one_class_of_time() {
         let mut counts = Counts::default();
         for ms in [0, 1, 9, 10, 60_000] {
-            counts.count(Resolution::Commit, "", Duration::from_millis(ms));
+            counts.count(&Verdict::Committed, Duration::from_millis(ms));
         }
-        counts.count(Resolution::Unknown, "in_flight", Duration::ZERO);
+        let open = Verdict::Unknown(Reason::InFlight { blocked_by: None });
+        counts.count(&open, Duration::ZERO);
         assert_eq!(counts.answered(), 6);
         assert_eq!(counts.by_latency[0], 3);
         assert_eq!(counts.by_latency[3], 2);

@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use escrow_protocol::properties::name;
-use escrow_protocol::transaction::Resolution;
 use parking_lot::Mutex;
 
 use crate::check::{Answer, Check};
-use crate::database::{CheckQuery, Domain, Reason, TxId, Verdict};
+use crate::database::{CheckQuery, Reason, Untagged, Verdict};
 
-use super::Untagged;
-use super::choice::{Choice, Place, Tags, choose};
+use super::choice::{Choice, Place, choose};
 use super::counts::Counts;
 use super::database::Database;
 
@@ -28,74 +26,56 @@ pub(super) struct Group {
     pub(super) counts: Mutex<Counts>,
 }
 
-/// What was found, and why it cannot be said.
-struct Finding {
-    resolution: Resolution,
-    /// Keyword, explanation, and whether asking again will not cure it.
-    unknown: Option<(&'static str, String, bool)>,
-}
-
 impl Group {
     pub(super) async fn check(&self, check: Check) -> Answer {
         let _working = Working::on(self);
         let begun = Instant::now();
-        let finding = self.find(&check).await;
+        let verdict = self.find(&check).await;
         let mut counts = self.counts.lock();
-        let Some((reason, remark, alarm)) = finding.unknown else {
-            counts.count(finding.resolution, "", begun.elapsed());
-            return Answer::from(finding.resolution);
-        };
-        counts.count(finding.resolution, reason, begun.elapsed());
-        if alarm && counts.alarm(reason, &remark, QUIET) {
+        counts.count(&verdict, begun.elapsed());
+        if let Verdict::Unknown(reason) = &verdict
+            && reason.needs_attention()
+            && counts.alarm(reason.keyword(), &reason.to_string(), QUIET)
+        {
             tracing::error!(
-                group = self.name, transaction = check.transaction_id, %remark,
+                group = self.name, transaction = check.transaction_id, %reason,
                 "check cannot be answered"
             );
         }
-        Answer::from(finding.resolution).because(remark)
+        verdict.into()
     }
 
-    async fn find(&self, check: &Check) -> Finding {
-        let tx_id: TxId = match check.transaction_id.parse() {
-            Ok(id) => id,
-            Err(error) => return Finding::nobody("bad_id", &format!("{error}")),
+    async fn find(&self, check: &Check) -> Verdict {
+        let query = match CheckQuery::about(check, self.untagged, &self.decided_by) {
+            Ok(query) => query,
+            Err(reason) => return Verdict::Unknown(reason),
         };
-        let tags = Tags {
-            domain: check.message.get(name::ESCROW_DOMAIN),
-            shard: check.message.get(name::ESCROW_SHARD),
-        };
-        let query = |domain: Option<Domain>, may_tombstone| CheckQuery {
-            tx_id: tx_id.clone(),
-            stored_at_ms: check.stored_at_ms,
-            decided_by: self.decided_by.clone(),
-            domain,
-            may_tombstone,
-        };
-        match choose(tags, &self.places(), self.untagged) {
-            Choice::Ask {
-                place,
-                domain,
-                may_tombstone,
-            } => {
+        let shard = check.message.get(name::ESCROW_SHARD);
+        match choose(query.domain, shard, &self.places()) {
+            Ok(Choice::Ask(place)) => {
                 let (_, database) = &self.databases[place];
-                database.decide(&query(domain, may_tombstone)).await.into()
+                database.decide(&query).await
             }
-            Choice::LookEverywhere => self.look_everywhere(&query(None, false)).await,
-            Choice::Nobody(reason, why) => Finding::nobody(reason, &why),
+            Ok(Choice::LookEverywhere) => self.look_everywhere(query).await,
+            Err(reason) => Verdict::Unknown(reason),
         }
     }
 
     /// A row in any database is a commit; no row in all of them says nothing.
-    async fn look_everywhere(&self, query: &CheckQuery) -> Finding {
+    async fn look_everywhere(&self, query: CheckQuery) -> Verdict {
+        let query = CheckQuery {
+            may_tombstone: false,
+            ..query
+        };
         let mut cannot_say = Reason::NoRow;
         for (_, database) in &self.databases {
-            match database.decide(query).await {
+            match database.decide(&query).await {
                 Verdict::Unknown(Reason::NoRow) => {}
                 Verdict::Unknown(reason) => cannot_say = reason,
-                decided => return decided.into(),
+                decided => return decided,
             }
         }
-        Verdict::Unknown(cannot_say).into()
+        Verdict::Unknown(cannot_say)
     }
 
     fn places(&self) -> Vec<Place<'_>> {
@@ -121,38 +101,6 @@ impl Group {
                 .find(|other| other.domain() == Some(domain) && !Arc::ptr_eq(other, one))?;
             Some((&**twin, &**one))
         })
-    }
-}
-
-impl Finding {
-    fn nobody(reason: &'static str, why: &str) -> Self {
-        Self {
-            resolution: Resolution::Unknown,
-            unknown: Some((
-                reason,
-                format!("{reason}: {why}"),
-                reason != "db_unreachable",
-            )),
-        }
-    }
-}
-
-impl From<Verdict> for Finding {
-    fn from(verdict: Verdict) -> Self {
-        let (resolution, reason) = match verdict {
-            Verdict::Committed => (Resolution::Commit, None),
-            Verdict::RolledBack => (Resolution::Rollback, None),
-            Verdict::Unknown(reason) => (Resolution::Unknown, Some(reason)),
-        };
-        let unknown = reason.map(|reason| {
-            // Without leave to rule a transaction out, having no row is the ordinary course of a rollback.
-            let alarm = reason.needs_attention() && reason != Reason::NoRow;
-            (reason.keyword(), reason.to_string(), alarm)
-        });
-        Self {
-            resolution,
-            unknown,
-        }
     }
 }
 

@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::client::{Client, Settings};
-use crate::database::{OpenError, UrlSource};
+use crate::database::{OpenError, Untagged, UrlSource};
 use crate::error::Error;
 use crate::transaction::TransactionProducer;
 use counts::Counts;
@@ -38,16 +38,6 @@ use group::Group;
 const ANSWERS_WITHIN: Duration = Duration::from_secs(8);
 /// Pause between two looks at whether they are.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-
-/// What is said of halfs that do not name their database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Untagged {
-    /// Commit if the marker is there, else unknown: perhaps their producer writes no markers at all.
-    #[default]
-    CommitOnly,
-    /// As of others: a half without marker is ruled out. Only for groups all of whose producers write markers.
-    Decide,
-}
 
 /// One producer group and where its markers are.
 #[derive(Debug, Clone)]

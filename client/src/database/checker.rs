@@ -11,6 +11,41 @@ use super::marker::{CheckQuery, Domain, MarkerDb};
 use super::verdict::{Reason, Verdict};
 use crate::check::{Answer, Check, Checker};
 
+/// What is said of halfs that do not name their database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Untagged {
+    /// Commit if the marker is there, else unknown: perhaps their producer writes no markers at all.
+    #[default]
+    CommitOnly,
+    /// As of others: a half without marker is ruled out. Only for groups all of whose producers write markers.
+    Decide,
+}
+
+impl CheckQuery {
+    /// What `check` asks of the database that its half names, or of any if it names none; tombstones are signed with
+    /// `decided_by`.
+    pub(crate) fn about(
+        check: &Check,
+        untagged: Untagged,
+        decided_by: &str,
+    ) -> Result<Self, Reason> {
+        let domain: Option<Domain> = match check.message.get(name::ESCROW_DOMAIN) {
+            Some(named) => {
+                let domain = named.parse();
+                Some(domain.map_err(|_| Reason::NotADomain(named.to_owned()))?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            tx_id: check.transaction_id.parse().map_err(Reason::NotAnId)?,
+            stored_at_ms: check.stored_at_ms,
+            decided_by: decided_by.to_owned(),
+            domain,
+            may_tombstone: domain.is_some() || untagged == Untagged::Decide,
+        })
+    }
+}
+
 /// Answers checks from one database. Several may run side by side, in any number of processes.
 ///
 /// A half that names another database is answered "unknown", and so is one that names none unless its marker is
@@ -33,30 +68,14 @@ impl<DB: MarkerDb> DatabaseChecker<DB> {
 
     /// What became of the transaction behind `check`.
     pub async fn decide(&self, check: &Check) -> Verdict {
-        match self.query(check) {
-            Ok(query) => DB::decide(&self.pool, &query).await,
+        match CheckQuery::about(check, Untagged::CommitOnly, &self.name) {
+            Ok(mut query) => {
+                // The pool may lead elsewhere by now, or the database have been adopted.
+                query.domain.get_or_insert(self.domain);
+                DB::decide(&self.pool, &query).await
+            }
             Err(reason) => Verdict::Unknown(reason),
         }
-    }
-
-    fn query(&self, check: &Check) -> Result<CheckQuery, Reason> {
-        let id = check.transaction_id.parse();
-        let asked = check.message.get(name::ESCROW_DOMAIN);
-        if let Some(asked) = asked.filter(|asked| asked.parse() != Ok(self.domain)) {
-            return Err(Reason::WrongDomain {
-                asked: asked.to_owned(),
-                found: self.domain.to_string(),
-            });
-        }
-        Ok(CheckQuery {
-            tx_id: id
-                .map_err(|error: super::marker::NotAnId| Reason::Refused(error.to_string()))?,
-            stored_at_ms: check.stored_at_ms,
-            decided_by: self.name.to_string(),
-            // The pool may lead elsewhere by now, or the database have been adopted.
-            domain: Some(self.domain),
-            may_tombstone: asked.is_some(),
-        })
     }
 }
 
@@ -84,5 +103,72 @@ impl From<Verdict> for Answer {
                 Answer::from(Resolution::Unknown).because(reason.to_string())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use escrow_protocol::message::Message as Record;
+
+    use super::*;
+    use crate::message::ReceivedMessage;
+
+    const DOMAIN: &str = "11111111-1111-4111-8111-111111111111";
+
+    fn check(id: &str, domain: Option<&str>) -> Check {
+        let host = "127.0.0.1:10911".parse().unwrap();
+        let properties = domain.map(|domain| format!("ESCROW_DOMAIN\u{1}{domain}\u{2}"));
+        let record = Record {
+            queue_id: 1,
+            flag: 0,
+            queue_offset: 7,
+            physical_offset: 4096,
+            sys_flag: 0,
+            born_timestamp: 7,
+            born_host: host,
+            store_timestamp: 7,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: b"order 42",
+            topic: "Orders",
+            properties: &properties.unwrap_or_default(),
+        };
+        Check {
+            message: ReceivedMessage::from_record(&record).unwrap(),
+            transaction_id: id.to_owned(),
+            attempt: Some(1),
+            stored_at_ms: 7,
+        }
+    }
+
+    fn about(check: &Check, untagged: Untagged) -> Result<CheckQuery, Reason> {
+        CheckQuery::about(check, untagged, "test")
+    }
+
+    #[test]
+    fn a_half_that_names_its_database_may_be_ruled_out_there() {
+        for untagged in [Untagged::CommitOnly, Untagged::Decide] {
+            let query = about(&check("A", Some(DOMAIN)), untagged).unwrap();
+            assert_eq!(query.domain, Some(DOMAIN.parse().unwrap()));
+            assert!(query.may_tombstone);
+            assert_eq!((query.tx_id.as_str(), query.stored_at_ms), ("A", 7));
+        }
+    }
+
+    #[test]
+    fn a_half_that_names_none_may_not_unless_it_was_said_so() {
+        for (untagged, may) in [(Untagged::CommitOnly, false), (Untagged::Decide, true)] {
+            let query = about(&check("A", None), untagged).unwrap();
+            assert_eq!((query.domain, query.may_tombstone), (None, may));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_asked_says_why() {
+        let keyword = |check| about(&check, Untagged::Decide).unwrap_err().keyword();
+        assert_eq!(keyword(check("A", Some("orders"))), "wrong_domain");
+        assert_eq!(keyword(check("", None)), "bad_id");
+        assert_eq!(keyword(check(&"x".repeat(65), Some(DOMAIN))), "bad_id");
     }
 }

@@ -99,7 +99,7 @@ pub mod tables;
 pub mod url;
 pub mod verdict;
 
-pub use checker::DatabaseChecker;
+pub use checker::{DatabaseChecker, Untagged};
 pub use decide::PURGE_MARGIN;
 pub use guard::BoundTx;
 pub use inbox::Inbox;

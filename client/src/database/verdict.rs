@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::marker::{Domain, NotAnId};
+
 /// What became of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -38,6 +40,16 @@ pub enum Reason {
     Purged,
     /// A tombstone went in and is not there: a trigger, a rule or a row policy swallowed it.
     Swallowed,
+    /// The half's transaction id fits into no marker.
+    NotAnId(NotAnId),
+    /// What the half names as its database is no domain.
+    NotADomain(String),
+    /// No database is configured for the shard that the half names.
+    UnknownShard(String),
+    /// None of the databases is the one that the half names.
+    NoSuchDomain(Domain),
+    /// Several databases say that they are the one that the half names.
+    AmbiguousDomain(Domain),
     /// This is not the database that the half names.
     WrongDomain {
         /// What the half names.
@@ -65,7 +77,12 @@ impl Reason {
             Self::Timeout => "timeout",
             Self::NoRow | Self::Swallowed => "no_row",
             Self::Purged => "purged",
-            Self::WrongDomain { .. } => "wrong_domain",
+            Self::NotAnId(_) => "bad_id",
+            Self::NotADomain(_) | Self::NoSuchDomain(_) | Self::WrongDomain { .. } => {
+                "wrong_domain"
+            }
+            Self::UnknownShard(_) => "unknown_shard",
+            Self::AmbiguousDomain(_) => "ambiguous_domain",
             Self::NotMigrated(_) => "not_migrated",
             Self::Forbidden(_) => "forbidden",
             Self::Refused(_) => "db_error",
@@ -75,16 +92,26 @@ impl Reason {
     /// Whether somebody has to act: asking again will not cure it.
     #[must_use]
     pub fn needs_attention(&self) -> bool {
-        matches!(
-            self.keyword(),
-            "read_only"
-                | "no_row"
-                | "purged"
-                | "wrong_domain"
-                | "not_migrated"
-                | "forbidden"
-                | "db_error"
-        )
+        match self {
+            Self::InFlight { .. }
+            | Self::Serialization
+            | Self::Unreachable(_)
+            | Self::Timeout
+            // Without leave to rule a transaction out, having no row is the ordinary course of a rollback.
+            | Self::NoRow => false,
+            Self::ReadOnly
+            | Self::Purged
+            | Self::Swallowed
+            | Self::NotAnId(_)
+            | Self::NotADomain(_)
+            | Self::UnknownShard(_)
+            | Self::NoSuchDomain(_)
+            | Self::AmbiguousDomain(_)
+            | Self::WrongDomain { .. }
+            | Self::NotMigrated(_)
+            | Self::Forbidden(_)
+            | Self::Refused(_) => true,
+        }
     }
 }
 
@@ -106,6 +133,17 @@ impl fmt::Display for Reason {
             Self::NoRow => f.write_str("no marker, and not asked to rule the transaction out"),
             Self::Purged => f.write_str("no marker, and it may have been purged"),
             Self::Swallowed => f.write_str("the tombstone vanished: a trigger, rule or row policy"),
+            Self::NotAnId(why) => write!(f, "{why}"),
+            Self::NotADomain(named) => write!(f, "ESCROW_DOMAIN is no UUID: {named:?}"),
+            Self::UnknownShard(shard) => write!(f, "no database for shard {shard:?}"),
+            Self::NoSuchDomain(domain) => write!(
+                f,
+                "the half names database {domain}, which is none of this group's"
+            ),
+            Self::AmbiguousDomain(domain) => write!(
+                f,
+                "two databases are {domain}: one is a copy, run `escrow migrate --adopt` on it"
+            ),
             Self::WrongDomain { asked, found } => {
                 write!(f, "the half names database {asked}, this is {found}")
             }
