@@ -28,6 +28,6 @@ mod tasks;
 mod topics;
 mod unique_key;
 
-pub use admin::utc;
+pub use admin::{Bounded, names_this_machine, utc};
 pub use broker::{Addresses, Broker, StartError};
 pub(crate) use escrow_coordinator::ConnectionId;

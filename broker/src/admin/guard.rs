@@ -18,7 +18,7 @@ use super::failure::Failure;
 /// Lets requests through that name this machine and come from no foreign page.
 pub(super) async fn host(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     let loopback_only = admin.shared.settings.admin_addr.ip().is_loopback();
-    match check(request.headers(), loopback_only) {
+    match names_this_machine(request.headers(), loopback_only) {
         Ok(()) => next.run(request).await,
         Err(refused) => Failure::forbidden(refused).into_response(),
     }
@@ -49,12 +49,17 @@ fn same(given: &str, expected: &str) -> bool {
     given.len() == expected.len() && differences == 0
 }
 
-fn check(headers: &HeaderMap, loopback_only: bool) -> Result<(), &'static str> {
+/// Whether a request names this machine and, if it comes from a page, a page of this machine; the check server wants the
+/// same. Where only the machine itself can connect (`loopback_only`), other addresses are foreign too.
+///
+/// # Errors
+/// What is foreign, for whoever sent it.
+pub fn names_this_machine(headers: &HeaderMap, loopback_only: bool) -> Result<(), &'static str> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next().and_then(|value| value.to_str().ok());
     let ours = |authority: &str| is_ours(authority, loopback_only);
     if !host.is_some_and(ours) || hosts.next().is_some() {
-        return Err("foreign Host: use the address that the admin API listens on");
+        return Err("foreign Host: use the address that is listened on");
     }
     for origin in headers.get_all(header::ORIGIN) {
         let authority = origin.to_str().ok().and_then(|origin| {
@@ -98,7 +103,7 @@ mod tests {
             headers.append(*name, value.parse().unwrap());
         }
         assert_eq!(
-            check(&headers, loopback_only).is_ok(),
+            names_this_machine(&headers, loopback_only).is_ok(),
             expected,
             "{pairs:?}"
         );

@@ -1,4 +1,4 @@
-//! The admin socket, with no more connections than a person and some scrapers need.
+//! An operator's socket, with no more connections than a person and some scrapers need.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,13 +19,17 @@ const CONNECTIONS_MAX: usize = 256;
 /// Pause after an accept that failed, out of file descriptors for example.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-pub(super) struct Bounded {
+/// A listener that keeps 256 connections at most; the check server has one too.
+#[derive(Debug)]
+pub struct Bounded {
     listener: TcpListener,
     room: Arc<Semaphore>,
 }
 
 impl Bounded {
-    pub(super) fn new(listener: TcpListener) -> Bounded {
+    /// Accepts what comes to `listener`.
+    #[must_use]
+    pub fn new(listener: TcpListener) -> Bounded {
         Bounded {
             listener,
             room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
@@ -67,7 +71,8 @@ impl Listener for Bounded {
 }
 
 /// A connection that gives its place back when it ends.
-pub(super) struct Connection {
+#[derive(Debug)]
+pub struct Connection {
     stream: TcpStream,
     _place: OwnedSemaphorePermit,
 }

@@ -44,7 +44,8 @@ use tokio::sync::Semaphore;
 
 use crate::shared::{Phase, Shared};
 use failure::Failure;
-use listener::Bounded;
+pub use guard::names_this_machine;
+pub use listener::Bounded;
 use rates::Rates;
 pub use time::utc;
 

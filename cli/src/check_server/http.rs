@@ -1,14 +1,17 @@
-//! `GET /health` and `GET /metrics` of a check server. Nothing can be changed here, and no secret is shown.
+//! `GET /health` and `GET /metrics` of a check server. Nothing can be changed here, and no secret is shown; still, pages
+//! of other sites are refused as at the broker's admin API, since names of databases and brokers are.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use escrow_broker::{Bounded, names_this_machine};
 use escrow_client::check_server::counts::{Counts, LATENCY_CLASSES_MS};
 use escrow_client::check_server::{CheckServer, Health};
 use escrow_client::database::OpenError;
@@ -19,12 +22,23 @@ use tokio::net::TcpListener;
 const ALARM_STANDS: Duration = Duration::from_secs(600);
 
 pub(super) async fn serve(listener: TcpListener, server: Arc<CheckServer>) {
+    let address = listener.local_addr();
+    let loopback_only = address.is_ok_and(|address| address.ip().is_loopback());
     let router = Router::new()
         .route("/health", get(health))
         .route("/metrics", get(metrics))
+        .layer(middleware::from_fn_with_state(loopback_only, host))
         .with_state(server);
-    if let Err(error) = axum::serve(listener, router).await {
+    if let Err(error) = axum::serve(Bounded::new(listener), router).await {
         tracing::error!(%error, "health and metrics are no longer served");
+    }
+}
+
+/// Lets requests through that name this machine and come from no foreign page.
+async fn host(State(loopback_only): State<bool>, request: Request, next: Next) -> Response {
+    match names_this_machine(request.headers(), loopback_only) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => (StatusCode::FORBIDDEN, refused).into_response(),
     }
 }
 

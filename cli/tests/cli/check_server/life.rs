@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{GROUP, Scene, eventually, health};
 use crate::orders::Orders;
-use crate::support::{Running, escrow};
+use crate::support::{Running, escrow, http_get};
 
 /// Members of the producer group, by the broker's account.
 fn members(scene: &Scene) -> usize {
@@ -105,4 +105,22 @@ async fn a_settings_file_is_enough() {
         said["databases"][0]["database"],
         format!("file:{}", secret.display())
     );
+}
+
+#[tokio::test]
+async fn whoever_calls_the_port_by_a_foreign_name_is_refused() {
+    let scene = Scene::set();
+    let orders = Orders::in_file(scene.path("orders.db"));
+    let group = format!("{GROUP}={}", orders.url);
+    let server = Running::start(&mut scene.check_server(&[group]));
+    let admin = server.field("admin");
+    for path in ["/health", "/metrics"] {
+        let (status, said) = http_get(&admin, path, "evil.example");
+        assert_eq!(status, 403);
+        assert!(
+            said.contains("foreign Host") && !said.contains("orders.db"),
+            "{said}"
+        );
+        assert_eq!(http_get(&admin, path, "localhost").0, 200);
+    }
 }
