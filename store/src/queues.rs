@@ -52,6 +52,9 @@ pub(crate) enum Need {
     Until(Durability, u64),
 }
 
+/// Queue ids of a topic that are looked for when it ends.
+const QUEUES_MAX: i32 = 1024;
+
 /// A message that has become visible: wakes who waits for its queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrival {
@@ -352,6 +355,9 @@ impl Queues {
                 self.by_hash.remove(&writer.hash);
             }
         }
+        // What damage took of queues that nothing else is known of.
+        let is_of = |hash| (0..QUEUES_MAX).any(|id| queue_hash(topic, id) == hash);
+        self.lost.retain(|lost| !is_of(lost.hash));
     }
 
     /// The topic whose hash this is, among those that have queues.

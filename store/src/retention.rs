@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 
-use crate::half_queue::UNREADABLE;
 use crate::ids::wide;
 use crate::log_view::LogView;
 use crate::record::MetaBody;
@@ -19,7 +18,7 @@ pub struct RetentionReport {
     pub relocated: u64,
     /// Bytes written for that.
     pub relocated_bytes: u64,
-    /// Undecided halfs whose bytes cannot be read and go with the segment; they stay listed.
+    /// Undecided halfs whose bytes cannot be read and go with the segment; that they exist is carried forward.
     pub unreadable: u64,
     /// The segment that left: its start.
     pub removed: Option<PhysicalOffset>,
@@ -97,7 +96,7 @@ impl Store {
                     report.relocated_bytes += bytes;
                 }
                 Err(Error::Damaged { .. } | Error::NotFound { .. }) => {
-                    self.shared().halfs.write().flag(seq, UNREADABLE);
+                    self.relocate_without_bytes(now_ms, seq)?;
                     report.unreadable += 1;
                 }
                 Err(error) => return Err(error),
@@ -114,7 +113,7 @@ impl Store {
             if row.entry.handle.0 >= leaving.end {
                 return ControlFlow::Break(());
             }
-            if row.place < leaving.end && !row.entry.is_unreadable() {
+            if row.place < leaving.end {
                 is_all = bytes < self.settings.relocate_step_bytes;
                 if !is_all {
                     return ControlFlow::Break(());

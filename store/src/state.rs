@@ -18,11 +18,13 @@ use crate::key_index::Item;
 use crate::log_view::Stored;
 use crate::names::Names;
 use crate::queues::{Need, Queues, Slot};
+use crate::record::half::WITHOUT_BYTES;
 use crate::record::image::Searchable;
 use crate::record::meta::META_DELETE;
 use crate::record::op::read_op_flags;
 use crate::record::{CommitBody, HalfBody, Header, Kind, MetaBody, OpBody, RelocateBody};
 use crate::{HalfSeq, NewHalf, PhysicalOffset, Source};
+use damaged::lost_half;
 use entry::commit_entry;
 pub(crate) use entry::{entry_of, message_entry};
 pub(crate) use meta::{MetaValue, OWN_META, half_tail_key, level_tail_key, queue_tail_key};
@@ -94,6 +96,13 @@ impl State {
         match header.kind {
             Kind::Normal | Kind::Delivery => self.replay_message(header, body),
             Kind::Half => self.replay_half(header, body),
+            Kind::Relocate if header.flags & WITHOUT_BYTES != 0 => {
+                let seq = HalfSeq(header.link);
+                let known = self.shared.halfs.read().get(seq).copied();
+                let entry = known.unwrap_or_else(|| lost_half(header.position, header));
+                self.lose_bytes(seq, header.position, header.offset, entry);
+                Ok(())
+            }
             Kind::Relocate => self.replay_relocate(header, body),
             Kind::Commit => self.replay_commit(header, body),
             Kind::Rollback | Kind::Park | Kind::Resume | Kind::Answer | Kind::Conflict => {

@@ -311,3 +311,22 @@ fn a_damaged_page_of_the_half_queue_is_not_taken_for_one_without_halfs() {
         assert_eq!(store.half(half.seq).unwrap().state, HalfState::Committed);
     }
 }
+
+#[test]
+fn a_message_lost_to_damage_does_not_outlive_its_topic() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open(&disk);
+    let lost = send(&mut store, "T", 3, b"lost");
+    store.drop_topic(NOW, "T").unwrap();
+    settle(&mut store);
+    store.mark_durable_if_idle(NOW).unwrap();
+    drop(store);
+    let disk = disk.kill();
+    rot(&disk, LOG, lost.end.0 - 8..lost.end.0 - 4);
+    let (mut store, report) = open(&disk);
+    assert_eq!(report.damaged.len(), 1, "{report:?}");
+    assert_eq!(
+        send(&mut store, "T", 3, b"new").queue_offset,
+        QueueOffset(0)
+    );
+}

@@ -549,6 +549,66 @@ fn a_half_committed_after_it_was_carried_is_found_by_its_handle_as_long_as_its_b
     );
 }
 
+/// Damages the record at a log offset, beyond its head.
+fn rot(disk: &MemoryDisk, record: PhysicalOffset) {
+    let segment = record.0 - record.0 % (12 << 10);
+    let name = format!("log/{segment:020}");
+    let mut bytes = disk.bytes(&name).unwrap();
+    bytes[(record.0 - segment) as usize + 90] ^= 1;
+    disk.set_bytes(&name, bytes);
+}
+
+#[test]
+fn a_half_that_cannot_be_read_is_not_forgotten_when_its_record_leaves() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open_with(&disk, settings());
+    let half = half(&mut store, "T", 0, "U", b"unreadable");
+    for _ in 0..5 {
+        roll(&mut store, NOW);
+    }
+    drop(store);
+    let disk = disk.kill();
+    rot(&disk, half.physical);
+    let (mut store, _) = open_with(&disk, settings());
+    // Its record leaves, and what was carried in its place does so too.
+    for hours in [2, 4, 6] {
+        retain(&mut store, NOW + hours * HOUR);
+        assert!(store.reader().log_range().0 > half.physical);
+        roll(&mut store, NOW + hours * HOUR);
+    }
+    store.checkpoint(NOW + 7 * HOUR).unwrap();
+    drop(store);
+    let (mut store, _) = rebuilt(&disk, settings());
+    let entry = store.half(half.seq).unwrap();
+    assert_eq!(
+        (entry.handle, entry.state),
+        (half.physical, HalfState::Parked)
+    );
+    assert!(entry.is_log_damaged());
+    apply(&mut store, half.seq, OpKind::Rollback);
+}
+
+#[test]
+fn a_half_whose_carried_copy_is_damaged_is_not_forgotten_by_a_rebuild() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open_with(&disk, settings());
+    let half = half(&mut store, "T", 0, "U", b"carried");
+    roll(&mut store, NOW);
+    let copy = store.end();
+    assert_eq!(retain(&mut store, NOW + 2 * HOUR), 1);
+    roll(&mut store, NOW + 2 * HOUR);
+    store.mark_durable_if_idle(NOW + 2 * HOUR).unwrap();
+    store.checkpoint(NOW + 2 * HOUR).unwrap();
+    drop(store);
+    rot(&disk, copy);
+    let (store, _) = rebuilt(&disk, settings());
+    let entry = store.half(half.seq).unwrap();
+    assert_eq!(
+        (entry.handle, entry.state),
+        (half.physical, HalfState::Parked)
+    );
+}
+
 /// Bodies of topic T's queue from an offset on; each must be readable.
 fn bodies_from(store: &Store, from: QueueOffset) -> Vec<Vec<u8>> {
     let reader = store.reader();

@@ -76,11 +76,6 @@ impl HalfEntry {
         self.flags & HAS_DOMAIN != 0
     }
 
-    /// True if its bytes cannot be read.
-    pub(crate) fn is_unreadable(&self) -> bool {
-        self.flags & UNREADABLE != 0
-    }
-
     /// True if damage in the log may hide what became of this half, or hid the half itself. Never to be checked by itself.
     pub fn is_log_damaged(&self) -> bool {
         self.flags & (UNREADABLE | LOG_DAMAGED) != 0

@@ -74,6 +74,10 @@ pub(crate) struct RelocateBody<'a> {
     pub(crate) half: HalfBody<'a>,
 }
 
+/// Flag of a RELOCATE record without a body: the half's bytes could not be read any more, and only that it exists is carried
+/// forward. Its head says which half it is, by sequence (link) and handle (position), as that of every RELOCATE does.
+pub(crate) const WITHOUT_BYTES: u16 = 1;
+
 /// Bytes of a RELOCATE body before the half's own body.
 pub(crate) const RELOCATE_PREFIX: usize = 28;
 

@@ -113,7 +113,7 @@ impl Kind {
 /// | 32 | 8 | durable | all below was known to be synced when this record was built |
 /// | 40 | 8 | store timestamp | ms, never less than the record before |
 /// | 48 | 8 | subject | message, delivery, commit: hash of topic and queue id; drop topic: of the topic; meta: of the key |
-/// | 56 | 8 | position | message, delivery, commit: queue offset |
+/// | 56 | 8 | position | message, delivery, commit: queue offset; relocate: the half's handle |
 /// | 64 | 8 | link | half, ops, relocate: half sequence; delivery: offset in the level queue |
 ///
 /// The last three say what a record does even when its body is damaged: a flipped bit in a body loses no queue offset and

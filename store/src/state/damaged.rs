@@ -13,27 +13,13 @@ impl State {
         let seq = HalfSeq(header.link);
         match header.kind {
             Kind::Normal | Kind::Delivery | Kind::Commit => self.lose_entry(header),
-            Kind::Half => {
-                let entry = HalfEntry {
-                    handle: PhysicalOffset(header.offset),
-                    last_op: PhysicalOffset(0),
-                    store_timestamp: header.store_timestamp,
-                    unique_hash: 0,
-                    topic: NameId::UNKNOWN,
-                    group: NameId::UNKNOWN,
-                    client: NameId::UNKNOWN,
-                    queue_id: 0,
-                    size: 0,
-                    immunity: NO_IMMUNITY,
-                    tags: 0,
-                    answered: 0,
-                    state: HalfState::Parked,
-                    flags: UNREADABLE,
-                };
-                self.apply_half(seq, entry);
-            }
+            Kind::Half => self.apply_half(seq, lost_half(header.offset, header)),
             // While the original is there its bytes are still good, so the half stays where it was.
-            Kind::Relocate => {}
+            Kind::Relocate if self.shared.halfs.read().get(seq).is_some() => {}
+            Kind::Relocate => {
+                let entry = lost_half(header.position, header);
+                self.lose_bytes(seq, header.position, header.offset, entry);
+            }
             Kind::Rollback | Kind::Park | Kind::Resume | Kind::Answer | Kind::Conflict => {
                 self.apply_op(seq, header.kind, source_of(header), header.offset);
             }
@@ -44,6 +30,20 @@ impl State {
             }
             Kind::Meta | Kind::Mark | Kind::Cut | Kind::Pad => {}
         }
+    }
+
+    /// The bytes of a half are gone; a record at `place` says that there is one.
+    pub(crate) fn lose_bytes(&mut self, seq: HalfSeq, handle: u64, place: u64, entry: HalfEntry) {
+        let mut halfs = self.shared.halfs.write();
+        halfs.relocate(
+            seq,
+            place,
+            HalfEntry {
+                handle: PhysicalOffset(handle),
+                ..entry
+            },
+        );
+        halfs.flag(seq, UNREADABLE);
     }
 
     fn lose_entry(&mut self, header: &Header) {
@@ -88,5 +88,25 @@ impl State {
         );
         self.note_reference(row.place, header.store_timestamp);
         true
+    }
+}
+
+/// What is known of a half whose record cannot be read: it waits for a person.
+pub(super) fn lost_half(handle: u64, header: &Header) -> HalfEntry {
+    HalfEntry {
+        handle: PhysicalOffset(handle),
+        last_op: PhysicalOffset(0),
+        store_timestamp: header.store_timestamp,
+        unique_hash: 0,
+        topic: NameId::UNKNOWN,
+        group: NameId::UNKNOWN,
+        client: NameId::UNKNOWN,
+        queue_id: 0,
+        size: 0,
+        immunity: NO_IMMUNITY,
+        tags: 0,
+        answered: 0,
+        state: HalfState::Parked,
+        flags: UNREADABLE,
     }
 }

@@ -8,7 +8,7 @@ use crate::commit_log::{Head, Span};
 use crate::half_queue::{HAS_WORDS, HalfEntry};
 use crate::log_view::Stored;
 use crate::queues::Need;
-use crate::record::half::RELOCATE_PREFIX;
+use crate::record::half::{RELOCATE_PREFIX, WITHOUT_BYTES};
 use crate::record::op::op_flags;
 use crate::record::{CommitBody, HalfBody, Kind, OpBody, RelocateBody};
 use crate::{Durability, Error, HalfSeq, PhysicalOffset, QueueOffset, Source};
@@ -265,6 +265,7 @@ impl Store {
             half,
         };
         let head = Head {
+            position: row.entry.handle.0,
             link: seq.0,
             ..Head::of(Kind::Relocate)
         };
@@ -279,6 +280,28 @@ impl Store {
             .write()
             .relocate(seq, span.offset, row.entry);
         Ok(span.end - span.offset)
+    }
+
+    /// Says of a half whose bytes cannot be read that there is one, so that it is not forgotten with its record.
+    pub(crate) fn relocate_without_bytes(
+        &mut self,
+        now_ms: i64,
+        seq: HalfSeq,
+    ) -> Result<(), Error> {
+        let row = self.state.shared.half_row(seq)?.ok_or(Error::NotFound {
+            what: "half message",
+        })?;
+        let head = Head {
+            flags: WITHOUT_BYTES,
+            position: row.entry.handle.0,
+            link: seq.0,
+            ..Head::of(Kind::Relocate)
+        };
+        let span = self.log.append(head, now_ms, 0, |_, _| {})?;
+        self.note(&span);
+        self.state
+            .lose_bytes(seq, row.entry.handle.0, span.offset, row.entry);
+        Ok(())
     }
 
     /// The op that decided a half: its newest op, or what the newest conflict names.
