@@ -47,6 +47,7 @@ pub(crate) struct Model {
     /// The running process has met a failing disk.
     pub(crate) disk_failed: bool,
     pub(crate) mono_ms: u64,
+    /// The latest that the wall clock has ever shown.
     pub(crate) wall_ms: i64,
 }
 

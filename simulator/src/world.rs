@@ -155,7 +155,8 @@ impl World {
     fn move_to(&mut self, at_ms: u64) {
         self.now_ms = self.now_ms.max(at_ms);
         self.model.mono_ms = self.now_ms;
-        self.model.wall_ms = self.wall();
+        // What was over by a clock that went back since is gone all the same.
+        self.model.wall_ms = self.model.wall_ms.max(self.wall());
     }
 
     fn wall(&self) -> i64 {

@@ -41,8 +41,6 @@ fn pulled(model: &Model, key: QueueKey, entries: &[ReadEntry]) -> Result<(), Bro
         match image {
             Ok(image) => is_right(model, key, *offset, &slot.item, image)?,
             Err(Error::Damaged { .. }) if model.is_touched(queue, *offset) => {}
-            // The bytes of a half that could not be read any more may have left before it was committed.
-            Err(Error::NotFound { .. }) if model.is_touched(queue, *offset) => {}
             Err(Error::NotFound { .. }) if model.is_expired(slot.stored_wall_ms) => {}
             Err(error) => return Err(format!("{key:?} at {offset}: {error}")),
         }

@@ -4,7 +4,7 @@
 use escrow_store::{Error, ErrorKind};
 
 use super::{Broken, Check, ensure};
-use crate::model::Model;
+use crate::model::{Item, Model};
 use crate::seen::Seen;
 
 pub(super) struct HonestDisk;
@@ -95,6 +95,12 @@ impl Check for HonestDisk {
                     .iter()
                     .filter_map(|(offset, _, image)| Some((offset, image.as_ref().err()?)));
                 for (offset, error) in damaged {
+                    // Of a half whose bytes were lost before they could be carried forward, what stands for it is named.
+                    let slots = model.queues.get(queue).map(|queue| &queue.slots);
+                    let slot = slots.and_then(|slots| slots.get(offset));
+                    if slot.is_some_and(|slot| matches!(slot.item, Item::Half(_))) {
+                        continue;
+                    }
                     named(model, error).map_err(|text| format!("{queue:?} at {offset}: {text}"))?;
                 }
             }

@@ -2,7 +2,7 @@
 
 use escrow_store::{HalfState, Reader, Store, key_hash};
 
-use super::{Decision, Fate, HalfId, Item, Model, TopicQueue};
+use super::{Decision, Fate, HalfId, Item, Model, Slot, TopicQueue};
 use crate::disk::Crash;
 
 /// Something that a restart took back.
@@ -112,12 +112,21 @@ impl Model {
     }
 
     fn reopen_queues(&mut self, reader: &Reader, crash: Crash, reopened: &mut Reopened) {
-        let floor = self.floor;
+        let (floor, halfs) = (self.floor, &self.halfs);
         for (key, queue) in &mut self.queues {
             let (_, end) = reader.queue_range(&key.topic_name(), key.queue_id);
             if end.0 > queue.end {
                 let text = format!("{key:?} ended at {} and ends at {end}", queue.end);
                 reopened.unexplained.push(text);
+            }
+            // A queue of which only damaged records are left is not known until the next message, and goes on behind them.
+            let touched = |slot: &Slot| match slot.item {
+                Item::Half(id) => slot.touched || halfs[id.0].touched,
+                Item::Plain { .. } => slot.touched,
+            };
+            let mut behind = queue.slots.range(end.0..).peekable();
+            if behind.peek().is_some() && behind.all(|(_, slot)| touched(slot)) {
+                continue;
             }
             let lost = queue.slots.split_off(&end.0);
             queue.end = end.0;
