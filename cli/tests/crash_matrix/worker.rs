@@ -3,8 +3,9 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
 use crate::talk::{End, Event, GO};
@@ -43,8 +44,9 @@ pub(crate) struct Place {
 pub(crate) struct Worker {
     child: Child,
     stdin: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
-    /// Everything that it said.
+    /// Read all the time: a worker that cannot tell anything stands still.
+    lines: UnboundedReceiver<Event>,
+    /// Everything of it that was looked at.
     said: Vec<Event>,
 }
 
@@ -78,7 +80,7 @@ impl Worker {
             .unwrap();
         let mut worker = Self {
             stdin: child.stdin.take().unwrap(),
-            lines: BufReader::new(child.stdout.take().unwrap()).lines(),
+            lines: read(child.stdout.take().unwrap()),
             child,
             said: Vec::new(),
         };
@@ -112,8 +114,11 @@ impl Worker {
         .await
     }
 
-    /// Waits until an order is committed.
+    /// Waits until another order is committed.
     pub(crate) async fn committed(&mut self) {
+        while let Ok(event) = self.lines.try_recv() {
+            self.said.push(event);
+        }
         self.until(|event| matches!(event, Event::Ended(_, End::Committed(_))).then_some(()))
             .await;
     }
@@ -143,12 +148,22 @@ impl Worker {
     }
 
     async fn next(&mut self) -> Option<Event> {
-        while let Some(line) = self.lines.next_line().await.unwrap() {
+        let event = self.lines.recv().await?;
+        self.said.push(event.clone());
+        Some(event)
+    }
+}
+
+fn read(stdout: ChildStdout) -> UnboundedReceiver<Event> {
+    let (events, said) = unbounded_channel();
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(stdout).lines();
+        while let Some(line) = lines.next_line().await.unwrap() {
             if let Some(event) = Event::read(&line) {
-                self.said.push(event.clone());
-                return Some(event);
+                // Nobody listens any more, if this fails.
+                let _ = events.send(event);
             }
         }
-        None
-    }
+    });
+    said
 }
