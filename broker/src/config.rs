@@ -157,6 +157,8 @@ settings! {
     transaction_check_interval: Option<Duration> = None, "transactionCheckInterval", Milliseconds, "not set: 10s, doubled each time, at most 5m";
     /// If given: the number of checks after which a half is parked, as in Apache (which has 15); no age floor.
     transaction_check_max: Option<u32> = None, "transactionCheckMax", Count, "not set: 15 answered checks and at least 1h";
+    /// Checks a second at most, over all groups: what keeps a storm of halfs that come due at once from the producers.
+    checks_per_second: u32 = 1_000, "checksPerSecond", Count, "ours; Apache has no such limit";
 }
 
 fn loopback(port: u16) -> SocketAddr {
@@ -248,6 +250,13 @@ impl Settings {
             format_args!(
                 "defaultTopicQueueNums: {} is not from 1 to 1024",
                 self.default_topic_queue_nums
+            ),
+        );
+        require(
+            (1..=1_000_000).contains(&self.checks_per_second),
+            format_args!(
+                "checksPerSecond: {} is not from 1 to 1000000",
+                self.checks_per_second
             ),
         );
         require(

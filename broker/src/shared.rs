@@ -185,7 +185,7 @@ fn coordination(settings: &Settings, flush: FlushPolicy) -> escrow_coordinator::
             ..Policies::default()
         },
         durability: flush.transaction,
-        ..escrow_coordinator::Settings::default()
+        checks_per_second: settings.checks_per_second,
     }
 }
 
