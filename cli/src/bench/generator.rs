@@ -12,7 +12,8 @@ use escrow_protocol::code::request;
 use escrow_protocol::frame::Frame;
 
 use super::TargetArgs;
-use super::load::{self, Control, Phase, Plan, Seen};
+use super::load::{self, Control, Pace, Phase, Plan, Seen};
+use super::receipts::Ends;
 use super::target::Target;
 use super::wire::{EndTemplate, KEY_PREFIX_LEN, SendTemplate, Shape};
 
@@ -37,25 +38,32 @@ impl Generator {
         args: &TargetArgs,
         mode: Mode,
         rate: Option<f64>,
-        budget: u64,
+        control: Arc<Control>,
+        ends: Option<Arc<Ends>>,
     ) -> anyhow::Result<Self> {
         ensure!(
             args.connections > 0 && args.depth > 0 && args.threads > 0,
             "connections, depth and threads must be at least 1"
         );
-        let control = Arc::new(Control::new(budget));
-        let pace = match rate {
-            Some(rate) if rate > 0.0 => {
-                Some(Duration::from_secs_f64(args.connections as f64 / rate))
-            }
-            Some(_) => bail!("the rate must be above 0"),
-            None => None,
-        };
+        ensure!(
+            rate.is_none_or(|rate| rate > 0.0),
+            "the rate must be above 0"
+        );
         let seed = fresh_seed();
         let body = filler(args.body_bytes, seed);
+        let links = Links {
+            target,
+            args,
+            mode,
+            rate,
+            ends,
+            queues: target.queue_ids(),
+            body: &body,
+            seed,
+        };
         let mut plans: Vec<Vec<Plan>> = (0..args.threads).map(|_| Vec::new()).collect();
         for link in 0..args.connections {
-            plans[link % args.threads].push(plan(target, args, mode, pace, link, &body, seed)?);
+            plans[link % args.threads].push(links.plan(link)?);
         }
         let threads = plans
             .into_iter()
@@ -149,43 +157,53 @@ fn drive(plans: Vec<Plan>, control: &Arc<Control>) -> anyhow::Result<Seen> {
     })
 }
 
-fn plan(
-    target: &Target,
-    args: &TargetArgs,
+/// What the plans of all links are made from.
+struct Links<'a> {
+    target: &'a Target,
+    args: &'a TargetArgs,
     mode: Mode,
-    pace: Option<Duration>,
-    link: usize,
-    body: &[u8],
+    /// Messages a second over all links.
+    rate: Option<f64>,
+    ends: Option<Arc<Ends>>,
+    queues: Arc<[u32]>,
+    body: &'a [u8],
     seed: u64,
-) -> anyhow::Result<Plan> {
-    let key_prefix = format!("{seed:0width$X}", width = KEY_PREFIX_LEN);
-    let shape = |queue_id| Shape {
-        group: &args.group,
-        topic: &args.topic,
-        broker_name: &target.broker_name,
-        queue_id,
-        transactional: mode != Mode::Plain,
-        key_prefix: &key_prefix,
-        body,
-    };
-    // Each link begins with another queue, so that all of them grow evenly.
-    let mut sends: Vec<SendTemplate> = target
-        .queues
-        .iter()
-        .map(|queue| SendTemplate::new(&shape(queue.queue_id.unsigned_abs())))
-        .collect();
-    let shift = link % sends.len();
-    sends.rotate_left(shift);
-    let client_id = format!("{}@bench-{seed:x}-{link}", target.client.id());
-    Ok(Plan {
-        address: target.address.clone(),
-        sends,
-        end: (mode == Mode::Transactions).then(|| EndTemplate::new(&shape(0))),
-        heartbeat: heartbeat(&args.group, client_id)?,
-        group: args.group.clone(),
-        depth: args.depth,
-        pace,
-    })
+}
+
+impl Links<'_> {
+    fn plan(&self, link: usize) -> anyhow::Result<Plan> {
+        let Links { target, args, .. } = self;
+        let key_prefix = format!("{:0width$X}", self.seed, width = KEY_PREFIX_LEN);
+        let shape = Shape {
+            group: &args.group,
+            topic: &args.topic,
+            broker_name: &target.broker_name,
+            transactional: self.mode != Mode::Plain,
+            key_prefix: &key_prefix,
+            body: self.body,
+        };
+        let client_id = format!("{}@bench-{:x}-{link}", target.client.id(), self.seed);
+        Ok(Plan {
+            address: target.address.clone(),
+            send: SendTemplate::new(&shape),
+            queues: Arc::clone(&self.queues),
+            // Each link begins with another queue, so that all of them grow evenly.
+            turn: link,
+            end: (self.mode == Mode::Transactions).then(|| EndTemplate::new(&shape)),
+            ends: self.ends.clone(),
+            heartbeat: heartbeat(&args.group, client_id)?,
+            group: args.group.clone(),
+            depth: args.depth,
+            pace: self.rate.map(|rate| self.pace(link, rate)),
+        })
+    }
+
+    fn pace(&self, link: usize, rate: f64) -> Pace {
+        Pace {
+            first: Duration::from_secs_f64(link as f64 / rate),
+            every: Duration::from_secs_f64(self.args.connections as f64 / rate),
+        }
+    }
 }
 
 fn heartbeat(group: &str, client_id: String) -> anyhow::Result<Vec<u8>> {

@@ -15,11 +15,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::checks;
-use super::wire::{Arrived, EndTemplate, Reply, Scanner, SendTemplate, is_check};
+use super::receipts::Ends;
+use super::wire::{Arrived, Each, EndTemplate, Reply, Scanner, SendTemplate, is_check};
 
 const READ_BYTES: usize = 256 * 1024;
 /// Latencies over a minute count as a minute.
-const LATENCY_MAX_NS: u64 = 60_000_000_000;
+pub(super) const LATENCY_MAX_NS: u64 = 60_000_000_000;
 /// An arrival later than this after its time counts from its time (open loop): see [`Link::start_of`].
 const TICK: Duration = Duration::from_millis(2);
 /// Longest wait before a link looks at the phase again.
@@ -31,8 +32,8 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(25);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum Phase {
-    /// Send, measure nothing.
-    WarmUp,
+    /// Send, measure nothing: to warm up, and while counters are read.
+    Unmeasured,
     /// Send and measure.
     Measure,
     /// Send nothing new, end what is acknowledged, answer checks.
@@ -67,9 +68,9 @@ impl Control {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
-    fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
-            0 => Phase::WarmUp,
+            0 => Phase::Unmeasured,
             1 => Phase::Measure,
             2 => Phase::Drain,
             _ => Phase::Stop,
@@ -92,20 +93,34 @@ impl Control {
     }
 }
 
+/// When the sends of a link are due.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// From the start to the first one, so that the links do not all send at the same moment.
+    pub(super) first: Duration,
+    /// Between two.
+    pub(super) every: Duration,
+}
+
 /// What one link is to send.
 pub(super) struct Plan {
     pub(super) address: String,
-    /// One template per queue, used in turn.
-    pub(super) sends: Vec<SendTemplate>,
+    pub(super) send: SendTemplate,
+    /// Queue ids, used in turn.
+    pub(super) queues: Arc<[u32]>,
+    /// Where in `queues` this link begins.
+    pub(super) turn: usize,
     /// How to end halfs; `None` to leave them (or the messages are plain).
     pub(super) end: Option<EndTemplate>,
+    /// Where the time of each END is noted, if anybody wants to know.
+    pub(super) ends: Option<Arc<Ends>>,
     /// Frame that makes this connection a member of the producer group.
     pub(super) heartbeat: Vec<u8>,
     pub(super) group: String,
     /// Sends outstanding at most.
     pub(super) depth: usize,
-    /// Pause between two sends of this link (open loop), or none: as fast as replies come (closed loop).
-    pub(super) pace: Option<Duration>,
+    /// When sends are due (open loop), or none: as fast as replies come (closed loop).
+    pub(super) pace: Option<Pace>,
 }
 
 /// What one link saw.
@@ -180,11 +195,11 @@ pub(super) async fn run(plan: Plan, control: Arc<Control>) -> anyhow::Result<See
             })
             .collect(),
         free: (0..depth).rev().collect(),
-        turn: 0,
+        turn: plan.turn,
         outgoing: plan.heartbeat.clone(),
         written: 0,
         incoming: Vec::with_capacity(READ_BYTES),
-        due: now,
+        due: now + plan.pace.map_or(Duration::ZERO, |pace| pace.first),
         scanner: Scanner::new(),
         seen: Seen::new()?,
         control,
@@ -223,7 +238,8 @@ impl Link {
         let wanted = match self.plan.pace {
             None => room,
             Some(pace) if self.due <= now => {
-                let due = now.duration_since(self.due).as_nanos() / pace.as_nanos().max(1) + 1;
+                let late = now.duration_since(self.due).as_nanos();
+                let due = late / pace.every.as_nanos().max(1) + 1;
                 room.min(u64::try_from(due).unwrap_or(u64::MAX))
             }
             Some(_) => 0,
@@ -252,8 +268,13 @@ impl Link {
                 key,
                 busy: true,
             };
-            let template = &self.plan.sends[self.turn % self.plan.sends.len()];
-            template.write(&mut self.outgoing, index, born_ms, key);
+            let each = Each {
+                queue_id: self.plan.queues[self.turn % self.plan.queues.len()],
+                slot: index,
+                born_ms,
+                key,
+            };
+            self.plan.send.write(&mut self.outgoing, each);
             self.turn += 1;
         }
     }
@@ -265,7 +286,7 @@ impl Link {
             return now;
         };
         let due = self.due;
-        self.due += pace;
+        self.due += pace.every;
         if now.duration_since(due) < TICK {
             now
         } else {
@@ -342,6 +363,9 @@ impl Link {
         }
         if let Some(end) = &self.plan.end {
             end.write(&mut self.outgoing, reply.slot, slot.key, reply);
+            if let Some(ends) = &self.plan.ends {
+                ends.note(slot.key, now);
+            }
             self.seen.ended += 1;
         }
         Some(true)

@@ -6,12 +6,14 @@
 mod checks;
 mod generator;
 mod load;
+mod receipts;
 mod report;
 mod target;
 mod usage;
 mod wire;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -19,10 +21,14 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 
 use generator::{Generator, Mode};
-use load::{Phase, Seen};
+use load::{Control, Phase, Seen};
+use receipts::{Ends, Receipts};
 use report::{Latency, Refused, Report, Totals};
 use target::Target;
 use usage::{Usage, Used};
+
+/// The least patience with replies to the last sends, and with other answers.
+const REPLIES_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Bench {
@@ -90,6 +96,9 @@ pub(crate) struct LoadArgs {
     /// Offer this many messages per second (open loop) instead of as many as are acknowledged
     #[arg(long)]
     rate: Option<f64>,
+    /// Transactions: consume them, too, and report how long each took from its END to a long-polling consumer
+    #[arg(long)]
+    receipts: bool,
 }
 
 #[derive(Args, Debug)]
@@ -137,25 +146,58 @@ impl Mark {
 }
 
 async fn measure(args: LoadArgs, mode: Mode) -> anyhow::Result<()> {
+    ensure!(
+        !args.receipts || mode == Mode::Transactions,
+        "--receipts is for transactions"
+    );
     let target = Target::find(&args.target).await?;
     let at_start = target.visible().await?;
-    let mut generator = Generator::start(&target, &args.target, mode, args.rate, u64::MAX)?;
+    let control = Arc::new(Control::new(u64::MAX));
+    let ends = args.receipts.then(|| Arc::new(Ends::new()));
+    let receipts = match &ends {
+        Some(ends) => {
+            let group = format!("{}-receipts", args.target.group);
+            let (ends, control) = (Arc::clone(ends), Arc::clone(&control));
+            Some(Receipts::start(&target, &group, ends, control).await?)
+        }
+        None => None,
+    };
+    let mut generator = Generator::start(
+        &target,
+        &args.target,
+        mode,
+        args.rate,
+        Arc::clone(&control),
+        ends,
+    )?;
     generator.wait(Duration::from_secs_f64(args.warmup)).await?;
     let first = Mark::take(&target, args.target.pid).await?;
-    generator.control.enter(Phase::Measure);
+    control.enter(Phase::Measure);
     generator
         .wait(Duration::from_secs_f64(args.seconds))
         .await?;
+    // To ask thousands of queues for their ends is a load of its own.
+    control.enter(Phase::Unmeasured);
     let last = Mark::take(&target, args.target.pid).await?;
     let settle = Duration::from_secs(args.target.settle);
-    generator.drain(settle).await?;
+    generator.drain(settle.max(REPLIES_WITHIN)).await?;
     let settling = Instant::now();
     let visible = settled(&target, at_start, generator.acknowledged(), settle).await?;
     let settle_seconds = settling.elapsed().as_secs_f64();
     let acknowledged = generator.acknowledged();
+    if let Some(receipts) = &receipts {
+        receipts.all(acknowledged, settle).await?;
+    }
     let seen = generator.stop()?;
+    let receipt = match receipts {
+        Some(receipts) => Some(Latency::of(&receipts.stop().await?)),
+        None => None,
+    };
     let total = totals(&seen, acknowledged, visible, settle_seconds);
-    let report = report(&args, &target, mode, (&first, &last), &seen, total);
+    let report = Report {
+        receipt,
+        ..report(&args, &target, mode, (&first, &last), &seen, total)
+    };
     publish(&report, &args.target)?;
     ensure!(
         report.total.outstanding == 0,
@@ -189,7 +231,9 @@ fn report(
         seconds,
         visible,
         visible_per_second: visible as f64 / seconds,
+        acknowledged_per_second: seen.latency_ns.len() as f64 / args.seconds,
         ack: Latency::of(&seen.latency_ns),
+        receipt: None,
         generator_cpus: used(first.generator, last.generator).cpus,
         broker_used: first
             .broker
@@ -261,7 +305,9 @@ fn append_line(path: &Path, line: &str) -> std::io::Result<()> {
 async fn leave_pending(args: PendingArgs) -> anyhow::Result<()> {
     let target = Target::find(&args.target).await?;
     let started = Instant::now();
-    let mut generator = Generator::start(&target, &args.target, Mode::Undecided, None, args.count)?;
+    let control = Arc::new(Control::new(args.count));
+    let mut generator =
+        Generator::start(&target, &args.target, Mode::Undecided, None, control, None)?;
     while generator.control.budget.load(Ordering::Relaxed) > 0 {
         generator.wait(Duration::from_millis(100)).await?;
     }

@@ -28,8 +28,12 @@ pub(super) struct Report {
     pub(super) visible: u64,
     /// The same per second: committed transactions, or plain messages.
     pub(super) visible_per_second: f64,
+    /// Sends acknowledged per second, measured without the moments in which the queues were asked for their ends.
+    pub(super) acknowledged_per_second: f64,
     /// From the write of a send to the read of its acknowledgement, within the window.
     pub(super) ack: Latency,
+    /// From the END of a transaction to the message's arrival at a long-polling consumer, if there was one.
+    pub(super) receipt: Option<Latency>,
     /// CPUs that the generator itself kept busy.
     pub(super) generator_cpus: f64,
     /// What the broker used within the window, if its process id was given.
@@ -47,7 +51,14 @@ pub(super) struct Latency {
     pub(super) p99_us: f64,
     pub(super) p999_us: f64,
     pub(super) max_us: f64,
+    /// Pairs of a quantile and the latency there, for a plot.
+    pub(super) curve: Vec<(f64, f64)>,
 }
+
+/// Quantiles of the curve.
+const QUANTILES: [f64; 14] = [
+    0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 0.99999,
+];
 
 impl Latency {
     pub(super) fn of(nanoseconds: &Histogram<u64>) -> Self {
@@ -59,6 +70,9 @@ impl Latency {
             p99_us: us(nanoseconds.value_at_quantile(0.99)),
             p999_us: us(nanoseconds.value_at_quantile(0.999)),
             max_us: us(nanoseconds.max()),
+            curve: QUANTILES
+                .map(|quantile| (quantile, us(nanoseconds.value_at_quantile(quantile))))
+                .to_vec(),
         }
     }
 }
@@ -107,6 +121,11 @@ impl Report {
         row("ack p99", ms(self.ack.p99_us), String::new());
         row("ack p99.9", ms(self.ack.p999_us), String::new());
         row("ack max", ms(self.ack.max_us), String::new());
+        if let Some(receipt) = &self.receipt {
+            row("END to receipt p50", ms(receipt.p50_us), String::new());
+            row("END to receipt p99", ms(receipt.p99_us), String::new());
+            row("END to receipt max", ms(receipt.max_us), String::new());
+        }
         row(
             "generator CPUs",
             format!("{:.2}", self.generator_cpus),

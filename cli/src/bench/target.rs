@@ -8,7 +8,7 @@ use escrow_client::{Client, Error, MessageQueue, Settings};
 
 use tokio::task::JoinSet;
 
-use super::TargetArgs;
+use super::{REPLIES_WITHIN, TargetArgs};
 
 /// How long a broker and its topic may take to be known.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -26,7 +26,7 @@ impl Target {
     pub(super) async fn find(args: &TargetArgs) -> anyhow::Result<Self> {
         // A broker under load answers late, and that is what we are here to see.
         let settings = Settings {
-            request_timeout: Duration::from_secs(args.settle),
+            request_timeout: Duration::from_secs(args.settle).max(REPLIES_WITHIN),
             ..Settings::new(&args.namesrv)
         };
         let client = Client::start(settings).await?;
@@ -56,6 +56,14 @@ impl Target {
             broker_name,
             queues,
         })
+    }
+
+    pub(super) fn queue_ids(&self) -> Arc<[u32]> {
+        let ids = self
+            .queues
+            .iter()
+            .map(|queue| queue.queue_id.unsigned_abs());
+        ids.collect()
     }
 
     /// The sum of the visible ends of all queues, asked for at the same time.

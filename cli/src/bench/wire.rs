@@ -1,7 +1,7 @@
 //! Frames of the load generator, written once and patched per message.
 //!
 //! The generator shares its machine with the broker it measures, so it must not spend what the broker needs:
-//! a send is one copy of a template and three patches, a reply is scanned for the four values we want. What
+//! a send is a copy of a template and four patches, a reply is scanned for the four values we want. What
 //! goes out is byte for byte what the Java client sends: JSON header, SEND_MESSAGE_V2, END_TRANSACTION oneway.
 
 use std::io::Write as _;
@@ -26,7 +26,6 @@ pub(super) struct Shape<'a> {
     pub(super) group: &'a str,
     pub(super) topic: &'a str,
     pub(super) broker_name: &'a str,
-    pub(super) queue_id: u32,
     /// Half messages, or plain ones.
     pub(super) transactional: bool,
     /// [`KEY_PREFIX_LEN`] upper-case hex characters, unique to the run.
@@ -36,10 +35,23 @@ pub(super) struct Shape<'a> {
 
 /// A SEND_MESSAGE_V2 frame with holes for what differs from message to message.
 pub(super) struct SendTemplate {
-    bytes: Vec<u8>,
+    before_queue: Vec<u8>,
+    after_queue: Vec<u8>,
+    /// Places of the holes in `after_queue`.
     born: usize,
     key: usize,
     opaque: usize,
+    body_len: usize,
+}
+
+/// What differs from message to message.
+#[derive(Clone, Copy)]
+pub(super) struct Each {
+    pub(super) queue_id: u32,
+    pub(super) slot: u32,
+    pub(super) born_ms: u64,
+    /// Counts within the run.
+    pub(super) key: u64,
 }
 
 impl SendTemplate {
@@ -48,20 +60,22 @@ impl SendTemplate {
             group,
             topic,
             broker_name,
-            queue_id,
             key_prefix,
             body,
             ..
         } = shape;
         let sys_flag = if shape.transactional { 4 } else { 0 };
-        let mut bytes = vec![0; PREFIX];
+        let mut before_queue = vec![0; PREFIX];
+        before_queue.extend_from_slice(
+            format!(r#"{{"code":310,"extFields":{{"a":"{group}","b":"{topic}","c":"TBW102","d":"4","e":""#)
+                .as_bytes(),
+        );
+        let mut after_queue = Vec::new();
         let mut push = |text: &str| {
-            bytes.extend_from_slice(text.as_bytes());
-            bytes.len()
+            after_queue.extend_from_slice(text.as_bytes());
+            after_queue.len()
         };
-        let born = push(&format!(
-            r#"{{"code":310,"extFields":{{"a":"{group}","b":"{topic}","c":"TBW102","d":"4","e":"{queue_id}","f":"{sys_flag}","g":""#
-        ));
+        let born = push(&format!(r#"","f":"{sys_flag}","g":""#));
         push(&"0".repeat(BORN_LEN));
         let key = push(&format!(
             r#"","h":"0","i":"KEYS\u0001order\u0002UNIQ_KEY\u0001{key_prefix}"#
@@ -77,26 +91,33 @@ impl SendTemplate {
             r#"","j":"0","k":"false","m":"false","n":"{broker_name}"}},"flag":0,"language":"JAVA","opaque":"#
         ));
         push(&"0".repeat(OPAQUE_LEN));
-        let header_end = push(r#","serializeTypeCurrentRPC":"JSON","version":513}"#);
-        bytes.extend_from_slice(body);
-        put_lengths(&mut bytes, 0, header_end - PREFIX);
+        push(r#","serializeTypeCurrentRPC":"JSON","version":513}"#);
+        after_queue.extend_from_slice(body);
         Self {
-            bytes,
+            before_queue,
+            after_queue,
             born,
             key,
             opaque,
+            body_len: body.len(),
         }
     }
 
-    /// Appends one message. `key` counts within the run.
-    pub(super) fn write(&self, out: &mut Vec<u8>, slot: u32, born_ms: u64, key: u64) {
+    /// Appends one message.
+    pub(super) fn write(&self, out: &mut Vec<u8>, each: Each) {
         let start = out.len();
-        out.extend_from_slice(&self.bytes);
-        let frame = &mut out[start..];
-        put_decimal(&mut frame[self.born..self.born + BORN_LEN], born_ms);
-        put_hex(&mut frame[self.key..self.key + KEY_COUNTER_LEN], key);
-        let opaque = u64::from(OPAQUE_BASE + slot);
-        put_decimal(&mut frame[self.opaque..self.opaque + OPAQUE_LEN], opaque);
+        out.extend_from_slice(&self.before_queue);
+        // Writing to a Vec cannot fail.
+        let _ = write!(out, "{}", each.queue_id);
+        let rest = out.len();
+        out.extend_from_slice(&self.after_queue);
+        let header_len = out.len() - start - PREFIX - self.body_len;
+        put_lengths(out, start, header_len);
+        let holes = &mut out[rest..];
+        put_decimal(&mut holes[self.born..self.born + BORN_LEN], each.born_ms);
+        put_hex(&mut holes[self.key..self.key + KEY_COUNTER_LEN], each.key);
+        let opaque = u64::from(OPAQUE_BASE + each.slot);
+        put_decimal(&mut holes[self.opaque..self.opaque + OPAQUE_LEN], opaque);
     }
 }
 
@@ -321,7 +342,6 @@ mod tests {
             group: "bench-group",
             topic: "Bench",
             broker_name: "broker-a",
-            queue_id: 3,
             transactional,
             key_prefix: "7F000001000100000001",
             body: b"hello",
@@ -338,7 +358,13 @@ mod tests {
     #[test]
     fn a_half_is_a_frame_with_the_fields_of_a_java_producer() {
         let mut out = Vec::new();
-        SendTemplate::new(&shape(true)).write(&mut out, 7, 1_795_478_400_005, 0xABC);
+        let each = Each {
+            queue_id: 3,
+            slot: 7,
+            born_ms: 1_795_478_400_005,
+            key: 0xABC,
+        };
+        SendTemplate::new(&shape(true)).write(&mut out, each);
         let frame = decode(&out);
         assert_eq!((frame.code, frame.opaque), (310, 1_000_000_007));
         assert!(!frame.is_oneway());
@@ -366,8 +392,15 @@ mod tests {
     #[test]
     fn a_plain_message_has_no_transaction_marks() {
         let mut out = Vec::new();
-        SendTemplate::new(&shape(false)).write(&mut out, 0, 1, 1);
+        let each = Each {
+            queue_id: 49_999,
+            slot: 0,
+            born_ms: 1,
+            key: 1,
+        };
+        SendTemplate::new(&shape(false)).write(&mut out, each);
         let frame = decode(&out);
+        assert_eq!(frame.ext.get("e"), Some("49999"));
         assert_eq!(frame.ext.get("f"), Some("0"));
         assert!(!frame.ext.get("i").unwrap().contains("TRAN_MSG"));
     }

@@ -44,6 +44,27 @@ fn an_open_loop_offers_what_it_was_told_to() {
 }
 
 #[test]
+fn every_transaction_reaches_the_consumer_and_its_time_is_told() {
+    let folder = tempdir().unwrap();
+    let served = Served::on(folder.path());
+    let words = [
+        "tx",
+        "--receipts",
+        "--seconds",
+        "1",
+        "--warmup",
+        "0.2",
+        "--rate",
+        "200",
+    ];
+    let report = bench(&served, &words);
+    let count = report["receipt"]["count"].as_u64().unwrap();
+    assert!((100..300).contains(&count), "{count} for 200");
+    let p50 = report["receipt"]["p50_us"].as_f64().unwrap();
+    assert!(p50 > 0.0 && p50 < 1e6, "{p50}");
+}
+
+#[test]
 fn halfs_left_pending_are_there_after_a_kill() {
     let folder = tempdir().unwrap();
     let served = Served::on(folder.path());
