@@ -1,17 +1,30 @@
-"""The brokers that are measured, the machine, and the page that holds the figures."""
+"""The servers that are measured, the machine, and the page that holds the figures."""
 import json
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ESCROW = ROOT / "target/release/escrow"
+CEILING = ROOT / "target/release/bench-ceiling"
 APACHE = ROOT / "conformance/apache/serve"
+
+# What is compared with what. Sync: every message is on the disk before it is acknowledged. Async: none. Default: ours, where
+# halfs and decisions are, and plain messages are not; the ceiling syncs there, as it does not know one from the other.
+FLAGS = {
+    "async": ["--flush-disk-type", "async", "--transaction-flush", "follow"],
+    "default": ["--flush-disk-type", "async"],
+    "sync": ["--flush-disk-type", "sync"],
+}
+APACHE_FLUSH = {"async": "ASYNC_FLUSH", "default": "ASYNC_FLUSH", "sync": "SYNC_FLUSH"}
+CEILING_FLUSH = {"async": "async", "default": "sync", "sync": "sync"}
 
 
 class Broker:
@@ -24,28 +37,42 @@ class Broker:
         line = self.process.stdout.readline()
         self.start_seconds = time.monotonic() - self.started
         if " ready " not in line:
+            self.process.kill()
             raise SystemExit(f"{command} did not start: {line!r}")
         fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
-        self.namesrv, self.admin = fields["namesrv"], fields.get("admin")
+        self.namesrv, self.address, self.admin = fields["namesrv"], fields["broker"], fields.get("admin")
         self.pid = int(fields.get("pid", self.process.pid))
 
     def written_bytes(self):
         """Bytes that the broker caused to be written to the disk, its mapped files included."""
         return int(proc(self.pid, "io")["write_bytes"])
 
+    def status(self):
+        """What the admin API says; only EscrowMQ has one."""
+        with urllib.request.urlopen(f"http://{self.admin}/api/status", timeout=60) as status:
+            return json.load(status)
+
     def log_bytes(self):
         """The length of the log; only EscrowMQ tells."""
-        if not self.admin:
-            return None
-        with urllib.request.urlopen(f"http://{self.admin}/api/status") as status:
-            return json.load(status)["log_bytes"]
+        return self.status()["log_bytes"] if self.admin else None
 
     def resident_mib(self):
         return int(proc(self.pid, "status")["VmRSS"].split()[0]) / 1024
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
-        self.process.wait(60)
+        try:
+            self.process.wait(120)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.stop()
 
 
 class Escrow(Broker):
@@ -60,6 +87,42 @@ class Apache(Broker):
     def __init__(self, folder, flush):
         super().__init__([str(APACHE), "--dir", str(folder), "--namesrv-port", "29876", "--broker-port", "20911",
                           "--heap", self.heap, "--flush", flush])
+
+
+class Ceiling(Broker):
+    """The server that appends and replies and does nothing else."""
+    # Large enough that the kernel must write back, as it must for a broker.
+    file_mib = 4096
+
+    def __init__(self, folder, flush):
+        super().__init__([str(CEILING), "--dir", str(folder), "--flush", flush, "--file-mib", str(self.file_mib)])
+
+
+def start(name, flush, folder):
+    """Starts one of `escrow`, `apache`, `ceiling` in the way that `flush` stands for."""
+    if name == "apache":
+        return Apache(folder, APACHE_FLUSH[flush])
+    if name == "ceiling":
+        return Ceiling(folder, CEILING_FLUSH[flush])
+    return Escrow(folder, FLAGS[flush])
+
+
+class Folder:
+    """A fresh folder, gone at the end. What it leaves to be written is written, so that the next one finds a quiet disk."""
+
+    def __enter__(self):
+        self.path = Path(tempfile.mkdtemp(prefix="bench-"))
+        return self.path
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.sync()
+
+
+def blocks(folder, but=None):
+    """Bytes that the files under a folder take on the disk, holes not counted; those under the folder `but` left out."""
+    files = (path for path in Path(folder).rglob("*") if path.is_file() and but not in path.parents)
+    return sum(path.stat().st_blocks * 512 for path in files)
 
 
 def proc(pid, name):
