@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, FromRequest, Path, Request, State};
 use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, RequestExt};
 use escrow_coordinator::{CheckNow, DecideRefused, Decided, Decision, ResumeRefused};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -29,29 +30,43 @@ struct Word {
     operator: String,
 }
 
-impl Word {
-    fn read(headers: &HeaderMap, body: &Bytes, from: SocketAddr) -> Result<Operator, Failure> {
-        is_json(headers)?;
-        let word: Word = serde_json::from_slice(body).map_err(|error| {
-            Failure::bad_request(format!("body: {error}; it needs reason and operator"))
-        })?;
-        let (reason, name) = (word.reason.trim(), word.operator.trim());
-        for (what, text, max) in [
-            ("reason", reason, REASON_BYTES_MAX),
-            ("operator", name, NAME_BYTES_MAX),
-        ] {
-            if text.is_empty() || text.len() > max {
-                return Err(Failure::bad_request(format!(
-                    "{what}: needs from 1 to {max} bytes"
-                )));
-            }
-        }
-        Ok(Operator {
-            name: name.to_owned(),
-            address: from.to_string(),
-            reason: reason.to_owned(),
-        })
+/// Read from the body of a request and the address that it came from.
+impl FromRequest<Admin> for Operator {
+    type Rejection = Response;
+
+    async fn from_request(mut request: Request, admin: &Admin) -> Result<Operator, Response> {
+        is_json(request.headers()).map_err(IntoResponse::into_response)?;
+        let from: ConnectInfo<From> = request
+            .extract_parts()
+            .await
+            .map_err(IntoResponse::into_response)?;
+        let body = Bytes::from_request(request, admin)
+            .await
+            .map_err(IntoResponse::into_response)?;
+        word(&body, from.0.0).map_err(IntoResponse::into_response)
     }
+}
+
+fn word(body: &Bytes, from: SocketAddr) -> Result<Operator, Failure> {
+    let word: Word = serde_json::from_slice(body).map_err(|error| {
+        Failure::bad_request(format!("body: {error}; it needs reason and operator"))
+    })?;
+    let (reason, name) = (word.reason.trim(), word.operator.trim());
+    for (what, text, max) in [
+        ("reason", reason, REASON_BYTES_MAX),
+        ("operator", name, NAME_BYTES_MAX),
+    ] {
+        if text.is_empty() || text.len() > max {
+            return Err(Failure::bad_request(format!(
+                "{what}: needs from 1 to {max} bytes"
+            )));
+        }
+    }
+    Ok(Operator {
+        name: name.to_owned(),
+        address: from.to_string(),
+        reason: reason.to_owned(),
+    })
 }
 
 /// Anything else could be sent by a form on a foreign page.
@@ -69,24 +84,18 @@ fn is_json(headers: &HeaderMap) -> Result<(), Failure> {
 /// `POST /api/pending/{id}/commit`.
 pub(super) async fn commit(
     State(admin): State<Admin>,
-    ConnectInfo(From(from)): ConnectInfo<From>,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    operator: Operator,
 ) -> Result<Json<Value>, Failure> {
-    let operator = Word::read(&headers, &body, from)?;
     decide(&admin, &id, Decision::Commit, operator).await
 }
 
 /// `POST /api/pending/{id}/rollback`.
 pub(super) async fn rollback(
     State(admin): State<Admin>,
-    ConnectInfo(From(from)): ConnectInfo<From>,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    operator: Operator,
 ) -> Result<Json<Value>, Failure> {
-    let operator = Word::read(&headers, &body, from)?;
     decide(&admin, &id, Decision::Rollback, operator).await
 }
 
@@ -157,12 +166,9 @@ pub(super) async fn check(
 /// `POST /api/pending/{id}/resume`: a parked half goes back into the check schedule.
 pub(super) async fn resume(
     State(admin): State<Admin>,
-    ConnectInfo(From(from)): ConnectInfo<From>,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    operator: Operator,
 ) -> Result<Json<Value>, Failure> {
-    let operator = Word::read(&headers, &body, from)?;
     let seq = half::find(&admin.shared, &id).await?;
     let handle = view(&admin.shared, seq).await?.handle;
     match admin.shared.log.resume(handle, operator).await? {

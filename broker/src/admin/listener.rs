@@ -114,3 +114,27 @@ impl Connected<IncomingStream<'_, Bounded>> for From {
         From(*stream.remote_addr())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_connection_too_many_waits_until_another_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let mut bounded = Bounded::new(listener);
+        let mut callers = Vec::new();
+        let mut kept = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            callers.push(TcpStream::connect(address).await.expect("a connection"));
+            kept.push(bounded.accept().await);
+        }
+        let _last = TcpStream::connect(address).await.expect("the backlog");
+        let mut accept = std::pin::pin!(bounded.accept());
+        let now = std::future::poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx).is_pending()));
+        assert!(now.await, "one more than {CONNECTIONS_MAX} was accepted");
+        kept.pop();
+        accept.await;
+    }
+}
