@@ -14,7 +14,9 @@ pub(crate) mod page;
 mod table;
 mod tally;
 
-pub(crate) use entry::{HAS_DOMAIN, HAS_WORDS, LOG_DAMAGED, NO_IMMUNITY, UNREADABLE};
+pub(crate) use entry::{
+    HAS_DOMAIN, HAS_WORDS, LOG_DAMAGED, LOG_DAMAGED_REASON, NO_IMMUNITY, UNREADABLE,
+};
 pub use entry::{HalfEntry, HalfState};
 pub(crate) use file::HalfFiles;
 pub(crate) use page::{ENTRIES_PER_PAGE, Row};

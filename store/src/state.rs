@@ -12,7 +12,10 @@ use std::sync::Arc;
 use escrow_protocol::message;
 
 use crate::consume_queue::QueueEntry;
-use crate::half_queue::{HAS_DOMAIN, HAS_WORDS, HalfEntry, HalfState, NO_IMMUNITY, Where};
+use crate::half_queue::{
+    HAS_DOMAIN, HAS_WORDS, HalfEntry, HalfState, LOG_DAMAGED, LOG_DAMAGED_REASON, NO_IMMUNITY,
+    Where,
+};
 use crate::hash::index_hash;
 use crate::key_index::Item;
 use crate::log_view::Stored;
@@ -106,12 +109,13 @@ impl State {
             Kind::Relocate => self.replay_relocate(header, body),
             Kind::Commit => self.replay_commit(header, body),
             Kind::Rollback | Kind::Park | Kind::Resume | Kind::Answer | Kind::Conflict => {
-                self.apply_op(
-                    HalfSeq(header.link),
-                    header.kind,
-                    source_of(header),
-                    header.offset,
-                );
+                let seq = HalfSeq(header.link);
+                self.apply_op(seq, header.kind, source_of(header), header.offset);
+                // An open that found damage parked it: what it feared is no less true at the next one.
+                let op = OpBody::decode(body).filter(|_| header.kind == Kind::Park);
+                if op.is_some_and(|(op, _)| op.reason == LOG_DAMAGED_REASON) {
+                    self.shared.halfs.write().flag(seq, LOG_DAMAGED);
+                }
                 Ok(())
             }
             Kind::Meta => {

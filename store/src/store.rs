@@ -16,6 +16,7 @@ use crate::checkpoint::Checkpointing;
 use crate::commit_log::{CommitLog, Head, Span};
 use crate::consume_queue::QueueEntry;
 use crate::disk::{Disk, DiskLock};
+use crate::half_queue::LOG_DAMAGED_REASON;
 use crate::reader::Reader;
 use crate::record::Kind;
 use crate::space::Space;
@@ -85,7 +86,7 @@ impl Store {
                 source: Source::Policy,
                 client_id: "",
                 address: "",
-                reason: "log damaged",
+                reason: LOG_DAMAGED_REASON,
             };
             self.append_op(now_ms, *seq, &op, Durability::Synced)?;
         }

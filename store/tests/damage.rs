@@ -227,6 +227,58 @@ fn rots() -> impl Strategy<Value = Vec<Rot>> {
     )
 }
 
+/// Otherwise the coordinator would ask about it by itself after the second open, as about any parked half.
+#[test]
+fn a_half_that_was_parked_for_damage_says_so_at_every_later_open() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open(&disk);
+    let hidden = half(&mut store, "T", 0, "U1", b"hidden");
+    let given_up = half(&mut store, "T", 0, "U2", b"given up");
+    let lost = commit(&mut store, hidden.seq, 0);
+    apply(&mut store, given_up.seq, OpKind::Park);
+    settle(&mut store);
+    store.mark_durable_if_idle(NOW).unwrap();
+    drop(store);
+    let disk = disk.kill();
+    rot(&disk, LOG, lost.physical.0..lost.end.0);
+    for _ in 0..3 {
+        let (store, _) = open(&disk);
+        let entry = store.half(hidden.seq).unwrap();
+        assert_eq!(
+            (entry.state, entry.is_log_damaged()),
+            (HalfState::Parked, true)
+        );
+        let entry = store.half(given_up.seq).unwrap();
+        assert_eq!(
+            (entry.state, entry.is_log_damaged()),
+            (HalfState::Parked, false)
+        );
+    }
+}
+
+/// Neither rot nor a torn write does that, but a hostile hand: no number of a head sizes anything that the log could not hold.
+#[test]
+fn a_head_whose_numbers_the_log_cannot_hold_is_not_believed() {
+    for field in [32, 56, 64] {
+        let disk = MemoryDisk::new();
+        let (mut store, _) = open(&disk);
+        send(&mut store, "T", 0, b"before");
+        let forged = half(&mut store, "T", 0, "U1", b"forged");
+        settle(&mut store);
+        drop(store);
+        let at = forged.physical.0 as usize;
+        let mut bytes = disk.bytes(LOG).unwrap();
+        bytes[at + field..at + field + 8].fill(0xFF);
+        let crc = crc_fast::crc32_iscsi(&bytes[at + 4..at + 72]);
+        bytes[at..at + 4].copy_from_slice(&crc.to_le_bytes());
+        disk.set_bytes(LOG, bytes);
+        let (mut store, _) = open(&disk);
+        assert_eq!(store.next_half(), HalfSeq(0), "field at {field}");
+        assert_eq!(bodies(&store.reader(), "T", 0), [Some(b"before".to_vec())]);
+        half(&mut store, "T", 0, "U2", b"after");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 

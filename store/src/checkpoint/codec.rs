@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::commit_log::Resume;
+use crate::half_queue::ENTRIES_PER_PAGE;
 use crate::hash::crc32c;
 use crate::ids::wide;
 use crate::le::{Le, put_bytes32, put_str16};
@@ -236,10 +237,23 @@ impl Content {
         })
     }
 
-    /// Queue tails cannot be more than entries that a log can hold; anything else is refused before it sizes anything.
+    /// Nothing can have been counted of which there is more than bytes of log before the checkpoint; anything else is refused
+    /// before it sizes anything.
     pub(crate) fn is_sane(&self) -> bool {
-        self.queues.iter().all(|queue| queue.min <= queue.end)
-            && self.undecided_pages.iter().all(|(start, end)| start < end)
+        let end = self.position.end;
+        let pages = self.half_next.div_ceil(ENTRIES_PER_PAGE);
+        self.half_next <= end
+            && self.half_first_kept <= self.half_next
+            && self
+                .queues
+                .iter()
+                .all(|queue| queue.min <= queue.end && queue.end <= end)
+            && self.lost.iter().all(|lost| lost.offset <= end)
+            && self.runs.iter().all(|(_, items, _)| *items <= end)
+            && self
+                .undecided_pages
+                .iter()
+                .all(|(from, to)| from < to && *to <= pages)
             && wide(self.names.len()) < u64::from(u32::MAX)
     }
 }

@@ -59,6 +59,9 @@ pub(crate) const UNREADABLE: u8 = 2;
 /// Damage in the log may hide an op of this half.
 pub(crate) const LOG_DAMAGED: u8 = 4;
 
+/// The reason that the PARK of such a half states: by it replay knows again what only the damage had told.
+pub(crate) const LOG_DAMAGED_REASON: &str = "log damaged";
+
 /// The message has an `ESCROW_DOMAIN`.
 pub(crate) const HAS_DOMAIN: u8 = 8;
 

@@ -216,6 +216,17 @@ impl Header {
         Ok(Header { kind, ..header })
     }
 
+    /// Whether the log before this record can hold what its numbers count: each queue offset and each half took a record. Who
+    /// believed others would size memory, or count past the end of numbers, by what no log can say.
+    pub(crate) fn is_possible(&self) -> bool {
+        let records = self.offset / wide(HEADER_BYTES);
+        let position_max = match self.kind {
+            Kind::Relocate => self.offset,
+            _ => records,
+        };
+        self.position <= position_max && self.link <= records && self.durable <= self.offset
+    }
+
     /// Where the next record begins, unless this one closes its segment.
     pub(crate) fn end(&self) -> u64 {
         align(self.offset.saturating_add(u64::from(self.len)))

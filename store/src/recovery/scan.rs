@@ -155,6 +155,7 @@ impl<'a> Scan<'a> {
     fn fits(&self, segment: &Segment, header: &Header) -> bool {
         u64::from(header.len) <= self.record_bytes_max.max(segment.bytes)
             && header.end() <= segment.end()
+            && header.is_possible()
     }
 
     /// Where the record behind `header` begins; `None` if that segment is not there yet.

@@ -31,7 +31,7 @@ pub(crate) fn half_tail_key() -> String {
 impl State {
     pub(crate) fn apply_meta(&mut self, meta: MetaBody<'_>, is_delete: bool, at: u64) {
         if let Some(own) = meta.key.strip_prefix(OWN_META) {
-            self.apply_own_meta(own, meta.value);
+            self.apply_own_meta(own, meta.value, at);
         }
         if is_delete {
             self.meta.remove(meta.key);
@@ -47,8 +47,10 @@ impl State {
     }
 
     /// Ends of sequences whose last record left the log.
-    fn apply_own_meta(&mut self, key: &str, value: &[u8]) {
-        let Some(next) = value.try_into().ok().map(u64::from_le_bytes) else {
+    fn apply_own_meta(&mut self, key: &str, value: &[u8], at: u64) {
+        let next = value.try_into().ok().map(u64::from_le_bytes);
+        // More than bytes of log before it cannot have been counted.
+        let Some(next) = next.filter(|next| *next <= at) else {
             return;
         };
         if let Some((id, topic)) = key
