@@ -13,7 +13,7 @@ use escrow_protocol::header::{HEARTBEAT_CHECKS, NotifyConsumerIdsChanged, Unregi
 use parking_lot::Mutex;
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, Interval, interval_at};
 
 use crate::check::Checkers;
 use crate::connection::{Connection, ConnectionSettings, Inbound};
@@ -355,8 +355,7 @@ async fn housekeeping(client: Weak<Shared>) {
     }) else {
         return;
     };
-    let mut heartbeat = interval_at(Instant::now() + heartbeat_every, heartbeat_every);
-    let mut routes = interval_at(Instant::now() + routes_every, routes_every);
+    let (mut heartbeat, mut routes) = (every(heartbeat_every), every(routes_every));
     loop {
         let beat = tokio::select! {
             _ = heartbeat.tick() => true,
@@ -376,6 +375,13 @@ async fn housekeeping(client: Weak<Shared>) {
             }
         }
     }
+}
+
+/// Ticks once a period, the first time after one. No period at all, or one of centuries, cannot be kept to.
+fn every(period: Duration) -> Interval {
+    const MAX: Duration = Duration::from_secs(24 * 3600);
+    let period = period.clamp(Duration::from_millis(1), MAX);
+    interval_at(Instant::now() + period, period)
 }
 
 async fn heartbeat_all(client: &Client) {
@@ -402,4 +408,16 @@ fn default_client_id(address: IpAddr) -> String {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     format!("{address}@{}#{}", std::process::id(), now.as_nanos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_period_of_nothing_or_of_centuries_ends_no_task() {
+        for period in [Duration::ZERO, Duration::MAX] {
+            every(period);
+        }
+    }
 }

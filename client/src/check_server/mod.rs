@@ -39,6 +39,9 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(8);
 /// Pause between two looks at whether they are.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// The longest pause between two looks at a database.
+const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// One producer group and where its markers are.
 #[derive(Debug, Clone)]
 pub struct GroupSettings {
@@ -178,6 +181,13 @@ impl CheckServerSettings {
         let mut names = BTreeSet::new();
         if self.groups.is_empty() {
             wrong.push("no producer group given: use --group GROUP=DATABASE_URL".to_owned());
+        }
+        // None at all would be a look without end; times beyond all calendars cannot be waited for.
+        if !(Duration::from_millis(1)..=PROBE_INTERVAL_MAX).contains(&self.probe_interval) {
+            let given = self.probe_interval;
+            wrong.push(format!(
+                "the probe interval is {given:?}, not from 1ms to 1d"
+            ));
         }
         for group in &self.groups {
             let name = &group.name;

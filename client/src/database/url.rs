@@ -124,22 +124,35 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn of(url: &'a str) -> Self {
-        let (url, parameters) = url.split_once('?').unwrap_or((url, ""));
         let start = url.find("://").map_or(0, |at| at + "://".len());
         let (scheme, rest) = url.split_at(start);
-        // A password may hold an unescaped `/` or `@`: what stands before the last `@` is never shown.
+        // A password may hold an unescaped `/`, `?` or `@`: of what stands before the last `@` only the user is shown.
         let (userinfo, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
-        let (user, secret) = match userinfo.split_once(':') {
-            Some((user, _)) => (user, true),
-            None => (userinfo, false),
+        let user = before(userinfo, &[':', '/', '?']);
+        let rest = before(rest, &['?', '&']);
+        let authority = before(rest, &['/']);
+        let not_a_port = |port: &str| !port.bytes().all(|byte| byte.is_ascii_digit());
+        let rest = match authority.rsplit_once(':') {
+            // Where the `@` was forgotten, that is the password.
+            Some((host, port))
+                if !scheme.is_empty() && not_a_port(port) && !port.ends_with(']') =>
+            {
+                host
+            }
+            _ => rest,
         };
         Self {
             scheme,
             user,
             rest,
-            password: secret || parameters.contains("password="),
+            password: userinfo.contains(':') || url.contains("password="),
         }
     }
+}
+
+/// What stands before the first of `marks`.
+fn before<'a>(text: &'a str, marks: &[char]) -> &'a str {
+    text.split(marks).next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -162,6 +175,16 @@ mod tests {
                 "postgres://db/orders",
             ),
             ("mysql://app:a/s3cret@x@db/orders", "mysql://app@db/orders"),
+            ("mysql://app:s3cret?x@db/orders", "mysql://app@db/orders"),
+            ("postgres://app:s3cret/orders", "postgres://app"),
+            (
+                "postgres://db/orders?password=s3cret&user=a@b",
+                "postgres://db@b",
+            ),
+            (
+                "postgres://[::1]:5432/orders",
+                "postgres://[::1]:5432/orders",
+            ),
             ("sqlite:/var/orders.db?mode=rw", "sqlite:/var/orders.db"),
             ("postgres://db/orders", "postgres://db/orders"),
         ] {

@@ -46,6 +46,15 @@ fn a_url_of_no_engine_is_shown_without_its_password() {
 }
 
 #[test]
+fn a_pause_that_cannot_be_kept_to() {
+    for pause in ["0s", "2d", "100000000000d"] {
+        let mut command = command(&["g=sqlite:orders.db"]);
+        let said = refusal(command.args(["--probe-interval", pause]));
+        assert!(said.contains("not from 1ms to 1d"), "{pause}: {said}");
+    }
+}
+
+#[test]
 fn a_variable_or_a_file_that_is_not_there() {
     refused(&["g=env:NO_SUCH_VARIABLE"], &["NO_SUCH_VARIABLE", "set it"]);
     refused(&["g=file:/no/such/file"], &["cannot read", "/no/such/file"]);
