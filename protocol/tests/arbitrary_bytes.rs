@@ -22,6 +22,9 @@ fn sample(name: &str) -> Vec<u8> {
         ]
         .concat(),
         "properties" => properties.as_bytes().to_vec(),
+        "head" => {
+            br#"{"code":310,"flag":0,"language":"RUST","opaque":1,"extFields":{"a":"g"}}"#.to_vec()
+        }
         "bodies" => {
             br#"{"clientID":"c","producerDataSet":[{"groupName":"g"}],"consumerDataSet":null}"#
                 .to_vec()
