@@ -9,7 +9,8 @@ use common::model::{Event, Model, script};
 use common::*;
 use escrow_protocol::transaction::Resolution;
 use escrow_store::{
-    Durability, HalfSeq, HalfState, MemoryDisk, OpKind, OpRecordKind, QueueOffset, Settings, Store,
+    Disk, Durability, HalfSeq, HalfState, MemoryDisk, OpKind, OpRecordKind, QueueOffset, Settings,
+    Store,
 };
 use proptest::prelude::*;
 
@@ -253,6 +254,41 @@ fn a_half_that_was_parked_for_damage_says_so_at_every_later_open() {
             (entry.state, entry.is_log_damaged()),
             (HalfState::Parked, false)
         );
+    }
+}
+
+/// The log goes on in a segment of its own; that it begins in the middle of where another was is no damage later.
+#[test]
+fn a_log_whose_newest_segment_is_gone_goes_on_where_its_checkpoint_ends() {
+    let settings = || Settings {
+        segment_bytes: 12 << 10,
+        record_bytes_max: 4 << 10,
+        ..Settings::tiny()
+    };
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open_with(&disk, settings());
+    while store.end().0 < 13 << 10 {
+        send(&mut store, "T", 0, &[1; 900]);
+    }
+    settle(&mut store);
+    store.checkpoint(NOW).unwrap();
+    let half = half(&mut store, "T", 0, "U1", b"lost with the segment");
+    settle(&mut store);
+    let max = store.reader().queue_range("T", 0).1;
+    drop(store);
+    let disk = disk.kill();
+    disk.remove("log/00000000000000012288").unwrap();
+
+    let (mut store, _) = open_with(&disk, settings());
+    assert_eq!(store.half(half.seq), None);
+    assert_eq!(store.reader().queue_range("T", 0).1, max, "no offset twice");
+    let kept = common::half(&mut store, "T", 0, "U2", b"kept");
+    settle(&mut store);
+    drop(store);
+    for _ in 0..2 {
+        let (store, report) = open_with(&disk, settings());
+        assert!(report.is_clean(), "{report:?}");
+        assert_eq!(store.half(kept.seq).unwrap().state, HalfState::Pending);
     }
 }
 

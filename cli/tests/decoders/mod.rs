@@ -37,9 +37,7 @@ pub(crate) fn check_server(data: &[u8]) {
     };
     match cli.args.told() {
         Ok(told) => {
-            for (_, database) in told.passwords_in_sight() {
-                assert!(!database.is_empty());
-            }
+            told.passwords_in_sight();
         }
         Err(error) => {
             let error = format!("{error:#}");

@@ -195,8 +195,15 @@ fn options<O: FromStr<Err = sqlx::Error>>(url: &str) -> Result<O, UrlError> {
     url.parse()
         .map_err(|error: sqlx::Error| UrlError::Unreadable {
             shown: shown(url),
-            reason: error.to_string(),
+            reason: without_quotes(&error.to_string()),
         })
+}
+
+/// What a driver quotes is a part of the URL, and may be one of the password that it took for something else.
+fn without_quotes(reason: &str) -> String {
+    let parts = reason.split('"').enumerate();
+    let parts = parts.map(|(index, part)| if index % 2 == 0 { part } else { "\"…\"" });
+    parts.collect()
 }
 
 fn pool<DB: MarkerDb>(connections: u32) -> PoolOptions<DB> {

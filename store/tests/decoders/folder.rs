@@ -5,19 +5,22 @@ use std::sync::OnceLock;
 use escrow_store::{MemoryDisk, OpKind, Store};
 
 use super::input::Input;
-use super::{NOW, SEGMENT_BYTES, common, open, seal};
+use super::{Derived, NOW, SEGMENT_BYTES, common, open, seal};
 
 const HOUR: i64 = 3_600_000;
 
 /// One byte for the folder, then what is done to it.
-pub(super) fn write(data: &[u8]) -> MemoryDisk {
+pub(super) fn write(data: &[u8]) -> (MemoryDisk, Derived) {
     let mut input = Input::new(data);
     let disk = good(input.u8());
     let names = disk.names();
+    let mut derived = Derived::FromTheLog;
     while !input.is_empty() {
-        harm(&disk, &names, &mut input);
+        if harm(&disk, &names, &mut input) {
+            derived = Derived::Forged;
+        }
     }
-    disk
+    (disk, derived)
 }
 
 /// A copy of one of them.
@@ -93,10 +96,10 @@ fn long_lived() -> MemoryDisk {
     disk
 }
 
-/// Does one thing to one file.
-fn harm(disk: &MemoryDisk, names: &[String], input: &mut Input<'_>) {
+/// Does one thing to one file. True if checksums hide it.
+fn harm(disk: &MemoryDisk, names: &[String], input: &mut Input<'_>) -> bool {
     let Some(name) = input.pick(names) else {
-        return;
+        return false;
     };
     let mut bytes = disk.bytes(&name).unwrap_or_default();
     let at = usize::from(input.u16());
@@ -127,10 +130,13 @@ fn harm(disk: &MemoryDisk, names: &[String], input: &mut Input<'_>) {
             }
         }
     }
-    if how & 0x80 != 0 {
+    let hidden = how & 0x80 != 0;
+    if hidden {
         reseal(&name, &mut bytes, at);
     }
     disk.set_bytes(&name, bytes);
+    // Another file's content may be good where it is.
+    hidden || how & 7 == 3
 }
 
 fn overwrite(bytes: &mut [u8], at: usize, patch: &[u8]) {

@@ -123,15 +123,18 @@ impl Shown {
 }
 
 impl Shown {
-    /// Panics with the lines that differ, which are few among many.
+    /// Panics with the first thing that differs.
     pub(super) fn must_be(&self, other: &Shown, why: &str) {
-        if self == other {
-            return;
-        }
-        let (ours, theirs) = (format!("{self:#?}"), format!("{other:#?}"));
-        let lines = ours.lines().zip(theirs.lines());
-        let differing: Vec<_> = lines.filter(|(one, two)| one != two).take(10).collect();
-        panic!("{why}: {differing:#?}");
+        same(&self.queues, &other.queues, why);
+        same(&self.halfs, &other.halfs, why);
+        same(&self.found, &other.found, why);
+        assert!(self == other, "{why}: {self:?}\n{other:?}");
+    }
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(one: &[T], other: &[T], why: &str) {
+    if let Some((one, other)) = one.iter().zip(other).find(|(one, other)| one != other) {
+        panic!("{why}:\n{one:#?}\n{other:#?}");
     }
 }
 
