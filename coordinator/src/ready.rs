@@ -20,11 +20,58 @@ pub(crate) enum Turn {
     InOrder,
 }
 
+/// Halfs in a line that is gone through from the oldest to the youngest, again and again. One that comes while that goes on
+/// waits for the next time, whether it is older or younger: when more falls due than may be asked about, neither keeps the
+/// other from its turn.
+#[derive(Debug, Default)]
+struct Line {
+    /// Each half once, however many of its timers have come up.
+    tags: BTreeSet<Tag>,
+    /// Where this time goes on, and where it ends.
+    here: Tag,
+    end: Tag,
+}
+
+impl Line {
+    /// Adds a half, or how far its checks have come if it is there: what was known of it before may be out of date.
+    fn add(&mut self, tag: Tag) {
+        let known = self.tags.range(Tag::all_of(tag.seq())).next().copied();
+        if let Some(known) = known {
+            self.tags.remove(&known);
+        }
+        self.tags.insert(tag);
+    }
+
+    /// Puts back what was taken last.
+    fn put_back(&mut self, tag: Tag) {
+        self.add(tag);
+        self.here = self.here.min(tag);
+        self.end = self.end.max(tag);
+    }
+
+    fn take(&mut self) -> Option<Tag> {
+        let rest = (self.here <= self.end).then(|| self.tags.range(self.here..=self.end));
+        let tag = match rest.and_then(|mut rest| rest.next().copied()) {
+            Some(tag) => tag,
+            None => {
+                self.end = *self.tags.last()?;
+                *self.tags.first()?
+            }
+        };
+        self.tags.remove(&tag);
+        self.here = tag.next();
+        Some(tag)
+    }
+
+    fn holds(&self, seq: HalfSeq) -> bool {
+        self.tags.range(Tag::all_of(seq)).next().is_some()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     first: VecDeque<Tag>,
-    /// Oldest half first; each half once, however many of its timers have come up.
-    tags: BTreeSet<Tag>,
+    line: Line,
     in_turn: bool,
     nobody_since: Option<i64>,
 }
@@ -33,18 +80,12 @@ struct Queue {
 const COMPACT_MIN: usize = 4096;
 
 impl Queue {
-    fn add(&mut self, tag: Tag) {
-        if self.tags.range(Tag::all_of(tag.seq())).next().is_none() {
-            self.tags.insert(tag);
-        }
-    }
-
     fn take(&mut self) -> Option<Tag> {
-        self.first.pop_front().or_else(|| self.tags.pop_first())
+        self.first.pop_front().or_else(|| self.line.take())
     }
 
     fn len(&self) -> usize {
-        self.first.len() + self.tags.len()
+        self.first.len() + self.line.tags.len()
     }
 }
 
@@ -64,7 +105,7 @@ pub struct WaitingGroup {
 pub(crate) struct Ready {
     groups: HashMap<Arc<str>, Queue>,
     turn: VecDeque<Arc<str>>,
-    backlogs: HashMap<ConnectionId, BTreeSet<Tag>>,
+    backlogs: HashMap<ConnectionId, Line>,
     freed: VecDeque<ConnectionId>,
 }
 
@@ -78,7 +119,7 @@ impl Ready {
         let queue = self.groups.entry(name.clone()).or_default();
         match turn {
             Turn::Next => queue.first.push_back(tag),
-            Turn::InOrder => queue.add(tag),
+            Turn::InOrder => queue.line.add(tag),
         }
         if !somebody {
             queue.nobody_since.get_or_insert(wall_ms);
@@ -131,14 +172,14 @@ impl Ready {
             Some(queue) => queue,
             None => self.groups.entry(group.into()).or_default(),
         };
-        queue.add(tag);
+        queue.line.put_back(tag);
         queue.in_turn = false;
         queue.nobody_since.get_or_insert(wall_ms);
     }
 
     /// A half that waits for one connection to have room.
     pub(crate) fn push_backlog(&mut self, connection: ConnectionId, tag: Tag) {
-        self.backlogs.entry(connection).or_default().insert(tag);
+        self.backlogs.entry(connection).or_default().add(tag);
     }
 
     /// A connection has room again.
@@ -155,9 +196,9 @@ impl Ready {
     ) -> Option<Tag> {
         while let Some(connection) = self.freed.front().copied() {
             if has_room(connection)
-                && let Some(tags) = self.backlogs.get_mut(&connection)
+                && let Some(line) = self.backlogs.get_mut(&connection)
             {
-                if let Some(tag) = tags.pop_first() {
+                if let Some(tag) = line.take() {
                     return Some(tag);
                 }
                 self.backlogs.remove(&connection);
@@ -170,7 +211,7 @@ impl Ready {
     /// What waited for a connection that is gone.
     pub(crate) fn take_backlog(&mut self, connection: ConnectionId) -> BTreeSet<Tag> {
         self.freed.retain(|other| *other != connection);
-        self.backlogs.remove(&connection).unwrap_or_default()
+        self.backlogs.remove(&connection).unwrap_or_default().tags
     }
 
     /// Whether a half could be asked about, if the pace allows it.
@@ -187,12 +228,12 @@ impl Ready {
     }
 
     fn retain(&mut self, keep: impl Fn(Tag) -> bool) {
-        for tags in self.backlogs.values_mut() {
-            tags.retain(|tag| keep(*tag));
+        for line in self.backlogs.values_mut() {
+            line.tags.retain(|tag| keep(*tag));
         }
         for queue in self.groups.values_mut() {
             queue.first.retain(|tag| keep(*tag));
-            queue.tags.retain(|tag| keep(*tag));
+            queue.line.tags.retain(|tag| keep(*tag));
         }
         self.groups
             .retain(|_, queue| queue.len() > 0 || queue.in_turn);
@@ -201,7 +242,12 @@ impl Ready {
     /// Halfs held in all queues; some may have been decided meanwhile.
     fn len(&self) -> usize {
         let queued: usize = self.groups.values().map(Queue::len).sum();
-        queued + self.backlogs.values().map(BTreeSet::len).sum::<usize>()
+        queued
+            + self
+                .backlogs
+                .values()
+                .map(|line| line.tags.len())
+                .sum::<usize>()
     }
 
     /// Since when nobody is there to be asked for a group whose halfs are due.
@@ -211,10 +257,10 @@ impl Ready {
 
     /// Whether a half of `group` is in its queue, or waits for a connection to have room.
     pub(crate) fn holds(&self, group: &str, seq: HalfSeq) -> bool {
-        let is_in = |tags: &BTreeSet<Tag>| tags.range(Tag::all_of(seq)).next().is_some();
         let in_queue =
-            |queue: &Queue| is_in(&queue.tags) || queue.first.iter().any(|tag| tag.seq() == seq);
-        self.groups.get(group).is_some_and(in_queue) || self.backlogs.values().any(is_in)
+            |queue: &Queue| queue.line.holds(seq) || queue.first.iter().any(|tag| tag.seq() == seq);
+        self.groups.get(group).is_some_and(in_queue)
+            || self.backlogs.values().any(|line| line.holds(seq))
     }
 
     /// The groups with nobody to ask, by name.
@@ -320,6 +366,38 @@ mod tests {
         assert!(ready.holds("g", HalfSeq(5)) && ready.holds("g", HalfSeq(9)));
         assert!(!ready.holds("h", HalfSeq(5)));
         assert_eq!(drain(&mut ready), [9, 3, 4, 5]);
+    }
+
+    #[test]
+    fn neither_older_nor_younger_halfs_keep_the_others_from_their_turn() {
+        let mut ready = Ready::default();
+        for seq in 10..20 {
+            ready.push("g", tag(seq), Turn::InOrder, true, 0);
+        }
+        let mut taken = Vec::new();
+        for young in 20..40 {
+            let Some(tag) = ready.next() else {
+                panic!("ten are always ready")
+            };
+            taken.push(tag.seq().0);
+            // What was asked about is due again at once, and a younger one falls due.
+            ready.push("g", tag, Turn::InOrder, true, 0);
+            ready.push("g", Tag::new(HalfSeq(young), 0, 0), Turn::InOrder, true, 0);
+        }
+        let once: Vec<u64> = (10..20).chain(10..20).collect();
+        assert_eq!(taken, once);
+        let next = ready.next().map(|tag| tag.seq().0);
+        assert_eq!(next, Some(20), "those that came meanwhile");
+    }
+
+    #[test]
+    fn what_was_known_of_a_half_that_waits_is_replaced_by_what_is_known_now() {
+        let mut ready = Ready::default();
+        ready.push("g", tag(1), Turn::InOrder, true, 0);
+        let answered = Tag::new(HalfSeq(1), 1, 0);
+        ready.push("g", answered, Turn::InOrder, true, 0);
+        assert_eq!(ready.next(), Some(answered));
+        assert_eq!(ready.next(), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use escrow_store::HalfSeq;
 ///
 /// Layout of the word: sequence in bits 16.., answered UNKNOWNs modulo 256 in bits 8..16, silent rounds
 /// in bits 0..8.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Tag(u64);
 
 impl Tag {
@@ -31,6 +31,11 @@ impl Tag {
     /// All tags that a half may have.
     pub(crate) fn all_of(seq: HalfSeq) -> RangeInclusive<Tag> {
         Tag(seq.0 << 16)..=Tag(seq.0 << 16 | 0xffff)
+    }
+
+    /// The one behind this.
+    pub(crate) fn next(self) -> Tag {
+        Tag(self.0.saturating_add(1))
     }
 
     /// Rounds of checks that nobody answered since the last answer.
