@@ -14,7 +14,7 @@ def throughput(recorded, flush, mode, beside):
     rounds = recorded[f"throughput-{flush}"]["rounds"]
     ours = [one["escrow"][mode][CELL] for one in rounds]
     if beside == "apache" and mode == "tx":
-        # The better of what it does in a closed loop and what it keeps up with.
+        # The better of what it does under the same load and what it keeps up with.
         return ratios(ours, [max(one["apache"]["tx"][CELL], one["apache_most"]) for one in rounds])
     return ratios(ours, [one[beside][mode][CELL] for one in rounds])
 
@@ -51,7 +51,7 @@ AIMS = [
     ("log and derived files per committed 1 KiB transaction, KiB", "{:.2f}", "<=", 1.75,
      lambda r: cost(r, "async escrow", "log_and_derived") / 1024, ""),
     ("idle resident memory, MiB", "{:.0f}", "<=", 30, lambda r: cost(r, "async escrow", "idle_mib"), ""),
-    ("memory per pending half, bytes", "{:.0f}", "<=", 100, lambda r: restart.per_half(r["restart"]), ""),
+    ("memory per pending half, bytes", "{:.0f}", "<=", 100, lambda r: max(restart.per_half(r["restart"])), ""),
     ("start to first accepted send, empty, s", "{:.3f}", "<=", 0.1, lambda r: median(r["restart"]["empty"]["escrow"]), ""),
     ("the same with 1 M pending, after SIGKILL, s", "{:.2f}", "<=", 2, lambda r: r["restart"]["pending"][0]["after_kill"], ""),
     ("the same with 10 M pending, after SIGKILL, s", "{:.2f}", "<=", 15, lambda r: r["restart"]["pending"][1]["after_kill"], ""),

@@ -1,10 +1,13 @@
 """The servers that are measured, the machine, and the page that holds the figures."""
+import contextlib
 import json
 import os
 import platform
+import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -38,7 +41,7 @@ class Broker:
         self.start_seconds = time.monotonic() - self.started
         if " ready " not in line:
             self.process.kill()
-            raise SystemExit(f"{command} did not start: {line!r}")
+            raise RuntimeError(f"{command} did not start: {line!r}")
         fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
         self.namesrv, self.address, self.admin = fields["namesrv"], fields["broker"], fields.get("admin")
         self.pid = int(fields.get("pid", self.process.pid))
@@ -85,7 +88,8 @@ class Apache(Broker):
     heap = "4g"
 
     def __init__(self, folder, flush):
-        super().__init__([str(APACHE), "--dir", str(folder), "--namesrv-port", "29876", "--broker-port", "20911",
+        port = free_port(4)
+        super().__init__([str(APACHE), "--dir", str(folder), "--namesrv-port", str(port), "--broker-port", str(port + 3),
                           "--heap", self.heap, "--flush", flush])
 
 
@@ -96,6 +100,19 @@ class Ceiling(Broker):
 
     def __init__(self, folder, flush):
         super().__init__([str(CEILING), "--dir", str(folder), "--flush", flush, "--file-mib", str(self.file_mib)])
+
+
+def free_port(more):
+    """A port that is free, as the `more` after it are: Apache's broker takes some around the one that it is told."""
+    while True:
+        port = random.randrange(12_000, 32_000)
+        with contextlib.ExitStack() as taken:
+            try:
+                for at in range(port, port + more + 1):
+                    taken.enter_context(socket.socket()).bind(("127.0.0.1", at))
+                return port
+            except OSError:
+                continue
 
 
 def start(name, flush, folder):

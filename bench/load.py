@@ -5,6 +5,7 @@ import statistics
 import struct
 import subprocess
 import time
+import traceback
 
 from brokers import ESCROW
 
@@ -34,9 +35,30 @@ def pending(broker, count, *, body=128, topic="pending", group="bench", depth=64
     return json.loads(run.stdout)
 
 
-def warm_up(name, broker, *, mode="tx", rate=None):
-    """Brings the JVM's compiler to rest; the others need little."""
-    bench(broker, mode, seconds=0.5, warmup=6 if name == "apache" else 0.5, topic="warm", rate=rate, unsettled_ok=True)
+def repeat(options, one):
+    """What `one` finds in each round. A round that fails is named and left out; if none is left, so fails the part."""
+    rounds = []
+    for number in range(options.rounds):
+        try:
+            rounds.append(one(number))
+        except Exception as error:
+            options.failed_rounds.append(f"{options.part}, round {number}: {error}")
+            if number + 1 == options.rounds and not rounds:
+                raise
+            traceback.print_exc()
+    return rounds
+
+
+def in_turn(number, those):
+    """The order turns from round to round, so that a drift of the machine favours nobody."""
+    return list(those) if number % 2 == 0 else list(reversed(those))
+
+
+def warm_up(name, broker, *, rate):
+    """Brings the JVM's compiler to rest, by sends and by transactions at a rate that it keeps up with; the others need little."""
+    seconds = 4 if name == "apache" else 0.3
+    bench(broker, "send", seconds=0.3, warmup=seconds, topic="warm")
+    bench(broker, "tx", seconds=0.3, warmup=seconds, topic="warm", rate=rate, unsettled_ok=name == "apache")
 
 
 def first_send(address, patience=120):
@@ -68,14 +90,19 @@ def median(values):
     return statistics.median(values)
 
 
+def patience(name):
+    """Apache may lose an END to a pause and publish the message only when its check has come."""
+    return {"settle": 60, "unsettled_ok": name == "apache"}
+
+
 def ratio(ours, theirs):
     """The median of the ratios round by round, with the least and the greatest."""
-    ratios = [a / b for a, b in zip(ours, theirs)]
+    ratios = [a / b for a, b in zip(ours, theirs) if b]
     return statistics.median(ratios), min(ratios), max(ratios)
 
 
 def ratio_text(ours, theirs):
-    if not ours or not theirs:
+    if not ours or not any(theirs):
         return "–"
     middle, low, high = ratio(ours, theirs)
     return f"{middle:.3g} ({low:.3g} to {high:.3g})"

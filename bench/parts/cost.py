@@ -2,7 +2,7 @@
 import os
 
 from brokers import Folder, blocks, start
-from load import bench, median, ratio_text, warm_up
+from load import bench, in_turn, median, patience, ratio_text, repeat, warm_up
 
 SERIES = [("async", "escrow"), ("default", "escrow"), ("sync", "escrow"), ("async", "apache"), ("async", "ceiling"),
           ("sync", "ceiling")]
@@ -18,30 +18,30 @@ ROWS = [
 
 
 def measure(options, most):
-    rounds = []
-    for number in range(options.rounds):
-        found = {}
-        series = [key for key in SERIES if key[1] in options.servers]
-        for flush, name in series if number % 2 == 0 else reversed(series):
+    series = [key for key in SERIES if key[1] in options.servers]
+
+    def one_round(number):
+        found = {f"{flush} {name}": None for flush, name in series}
+        for flush, name in in_turn(number, series):
             with Folder() as folder, start(name, flush, folder) as broker:
                 found[f"{flush} {name}"] = one(name, broker, folder, options.quick, round(most["async"] / 2))
         print(number, found, flush=True)
-        rounds.append(found)
-    return {"rounds": rounds}
+        return found
+
+    return {"rounds": repeat(options, one_round)}
 
 
 def one(name, broker, folder, quick, rate):
     idle = broker.resident_mib()
     warm_up(name, broker, rate=rate)
-    os.sync()
-    written = broker.written_bytes()
     before = grown(name, broker, folder)
-    run = bench(broker, "tx", seconds=0.5 if quick else 3, warmup=0.1, settle=60)
+    written = broker.written_bytes()
+    run = bench(broker, "tx", seconds=0.5 if quick else 3, warmup=0.1, **patience(name))
     os.sync()
     each = run["total"]["visible"]
     loaded = broker.resident_mib()
     kernel = broker.written_bytes() - written
-    paced = bench(broker, "tx", seconds=0.5 if quick else 2, warmup=0.2, rate=rate, settle=60)
+    paced = bench(broker, "tx", seconds=0.5 if quick else 2, warmup=0.2, rate=rate, **patience(name))
     each += paced["total"]["visible"]
     found = {
         "kernel_written": kernel / run["total"]["visible"],
@@ -59,6 +59,7 @@ def one(name, broker, folder, quick, rate):
 
 
 def grown(name, broker, folder, log=None):
+    os.sync()
     if name == "apache":
         return blocks(folder / "store")
     if name == "escrow":

@@ -1,7 +1,7 @@
 """How long a half's acknowledgement takes at fixed offered loads: an open loop, in which a send counts from when it was due."""
 import plot
 from brokers import Folder, start
-from load import bench, latency, median, middle_curve, ratio_text, warm_up
+from load import bench, in_turn, latency, median, middle_curve, patience, ratio_text, repeat, warm_up
 
 SERIES = {
     # flush mode, server: loads in parts of Apache's most.
@@ -19,20 +19,22 @@ NAMES = {"escrow": "EscrowMQ", "apache": "Apache", "ceiling": "ceiling"}
 def measure(options, most):
     """`most`: what Apache commits at most, by flush mode."""
     seconds, warmup = (0.5, 0.2) if options.quick else (3, 0.5)
-    rounds = []
-    for number in range(options.rounds):
+    series = [key for key in SERIES if key[1] in options.servers]
+
+    def one_round(number):
         found = {}
-        series = [key for key in SERIES if key[1] in options.servers]
-        for flush, name in series if number % 2 == 0 else reversed(series):
+        for flush, name in in_turn(number, series):
             apache = most["sync" if flush == "sync" else "async"]
             with Folder() as folder, start(name, flush, folder) as broker:
                 warm_up(name, broker, rate=round(apache / 2))
                 for part in SERIES[flush, name][:1] if options.quick else SERIES[flush, name]:
-                    run = bench(broker, "tx", seconds=seconds, warmup=warmup, rate=round(part * apache), settle=30)
+                    run = bench(broker, "tx", seconds=seconds, warmup=warmup, rate=round(part * apache), **patience(name))
                     found[f"{flush} {name} {part:g}"] = {"rate": round(part * apache), **latency(run)}
         print(number, {key: (value["rate"], value["p99_us"]) for key, value in found.items()}, flush=True)
-        rounds.append(found)
-    return {"most": most, "rounds": rounds}
+        # In one order, whatever came first.
+        return {key: found[key] for key in sorted(found, key=lambda key: list(SERIES).index(tuple(key.split()[:2])))}
+
+    return {"most": most, "rounds": repeat(options, one_round)}
 
 
 def values(found, key, what):

@@ -1,7 +1,7 @@
 """From a transaction's END to the message's arrival at a long-polling consumer, at half of what Apache commits at most."""
 import plot
 from brokers import Folder, start
-from load import bench, latency, median, middle_curve, ratio_text, warm_up
+from load import bench, in_turn, latency, median, middle_curve, patience, ratio_text, repeat, warm_up
 
 SERIES = [("async", "escrow"), ("default", "escrow"), ("async", "apache")]
 NAMES = {"escrow": "EscrowMQ", "apache": "Apache"}
@@ -10,19 +10,20 @@ NAMES = {"escrow": "EscrowMQ", "apache": "Apache"}
 def measure(options, most):
     seconds, warmup = (0.5, 0.2) if options.quick else (4, 1)
     rate = round(most["async"] / 2)
-    rounds = []
-    for number in range(options.rounds):
-        found = {}
-        series = [key for key in SERIES if key[1] in options.servers]
-        for flush, name in series if number % 2 == 0 else reversed(series):
+    series = [key for key in SERIES if key[1] in options.servers]
+
+    def one_round(number):
+        found = {f"{flush} {name}": None for flush, name in series}
+        for flush, name in in_turn(number, series):
             with Folder() as folder, start(name, flush, folder) as broker:
                 warm_up(name, broker, rate=rate)
                 run = bench(broker, "tx", seconds=seconds, warmup=warmup, rate=rate, receipts=True, queues=8, topic="receipt",
-                            settle=30)
+                            **patience(name))
                 found[f"{flush} {name}"] = latency(run, "receipt")
         print(number, {key: (value["p50_us"], value["p99_us"]) for key, value in found.items()}, flush=True)
-        rounds.append(found)
-    return {"rate": rate, "rounds": rounds}
+        return found
+
+    return {"rate": rate, "rounds": repeat(options, one_round)}
 
 
 def report(found):

@@ -44,9 +44,10 @@ def restarted(folder, count, more):
 
 
 def per_half(found):
-    """Bytes of memory by which each further half makes a freshly started broker larger."""
+    """Bytes of memory a further half: taken by a broker that runs, and by one freshly started."""
     few, many = found["pending"][0], found["pending"][-1]
-    return (many["after_stop_mib"] - few["after_stop_mib"]) * 1024 * 1024 / (many["count"] - few["count"])
+    bytes_each = lambda after: (after - few["after_stop_mib"]) * 1024 * 1024 / (many["count"] - few["count"])
+    return bytes_each(many["filled_mib"]), bytes_each(many["after_stop_mib"])
 
 
 def report(found):
@@ -57,6 +58,7 @@ def report(found):
     for one in found["pending"]:
         lines.append(f"| {one['count']:,} | after SIGKILL | {one['after_kill']:.3f} | {one['after_kill_mib']:,.0f} |")
         lines.append(f"| {one['count']:,} | after SIGTERM | {one['after_stop']:.3f} | {one['after_stop_mib']:,.0f} |")
-    return [*lines, "", f"Each pending half takes {per_half(found):.0f} bytes of memory: what a freshly started broker is larger by with "
-            f"{found['pending'][-1]['count']:,} than with {found['pending'][0]['count']:,}. Bodies of 128 B; "
-            f"{found['pending'][-1]['filled_mib']:,.0f} MiB were resident when they had all been taken.", ""]
+    taken, started = per_half(found)
+    few, many = found["pending"][0], found["pending"][-1]
+    return [*lines, "", f"Between {few['count']:,} and {many['count']:,} pending halfs a broker grew by {taken:.0f} bytes of memory a half while it took "
+            f"them, and was {started:.0f} bytes a half larger after a restart. Bodies of 128 B.", ""]

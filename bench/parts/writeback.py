@@ -7,7 +7,7 @@ from pathlib import Path
 
 import plot
 from brokers import Folder, proc, start
-from load import bench, latency, median, middle_curve, ratio_text, warm_up
+from load import bench, in_turn, latency, median, middle_curve, patience, ratio_text, repeat, warm_up
 
 DIRTY = Path(__file__).resolve().parent.parent / "dirty.py"
 MIB_PER_SECOND = 200
@@ -34,14 +34,14 @@ def pressure(quick):
 def measure(options, most):
     seconds, warmup = (0.5, 0.2) if options.quick else (5, 0.5)
     rate = round(most["async"] / 2)
-    rounds = []
-    for number in range(options.rounds):
-        found = {}
-        series = [key for key in SERIES if key[1] in options.servers]
-        for flush, name in series if number % 2 == 0 else reversed(series):
+    series = [key for key in SERIES if key[1] in options.servers]
+
+    def one_round(number):
+        found = {f"{flush} {name}": None for flush, name in series}
+        for flush, name in in_turn(number, series):
             with Folder() as folder, start(name, flush, folder) as broker:
                 warm_up(name, broker, rate=rate)
-                run = lambda: latency(bench(broker, "tx", seconds=seconds, warmup=warmup, rate=rate, settle=30))
+                run = lambda: latency(bench(broker, "tx", seconds=seconds, warmup=warmup, rate=rate, **patience(name)))
                 quiet = run()
                 with pressure(options.quick):
                     pressed = run()
@@ -49,8 +49,9 @@ def measure(options, most):
                 found[f"{flush} {name}"] = {"quiet": quiet, "pressed": pressed, "mib": dirty}
         print(number, {key: (value["quiet"]["p999_us"], value["pressed"]["p999_us"], value["mib"]) for key, value in found.items()},
               flush=True)
-        rounds.append(found)
-    return {"rate": rate, "rounds": rounds}
+        return found
+
+    return {"rate": rate, "rounds": repeat(options, one_round)}
 
 
 def values(found, key, when, what):
