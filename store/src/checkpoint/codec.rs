@@ -7,6 +7,7 @@ use crate::hash::crc32c;
 use crate::ids::wide;
 use crate::le::{Le, put_bytes32, put_str16};
 use crate::queues::Lost;
+use crate::record::header::records_max;
 use crate::state::SegmentUse;
 
 const MAGIC: [u8; 8] = *b"ESCROWCP";
@@ -237,18 +238,19 @@ impl Content {
         })
     }
 
-    /// Nothing can have been counted of which there is more than bytes of log before the checkpoint; anything else is refused
-    /// before it sizes anything.
+    /// Nothing can have been counted of which there is more than the log before the checkpoint can hold; anything else is
+    /// refused before it sizes anything.
     pub(crate) fn is_sane(&self) -> bool {
         let end = self.position.end;
+        let records = records_max(end);
         let pages = self.half_next.div_ceil(ENTRIES_PER_PAGE);
-        self.half_next <= end
+        self.half_next <= records
             && self.half_first_kept <= self.half_next
             && self
                 .queues
                 .iter()
-                .all(|queue| queue.min <= queue.end && queue.end <= end)
-            && self.lost.iter().all(|lost| lost.offset <= end)
+                .all(|queue| queue.min <= queue.end && queue.end <= records)
+            && self.lost.iter().all(|lost| lost.offset < records)
             && self.runs.iter().all(|(_, items, _)| *items <= end)
             && self
                 .undecided_pages

@@ -219,7 +219,7 @@ impl Header {
     /// Whether the log before this record can hold what its numbers count: each queue offset and each half took a record. Who
     /// believed others would size memory, or count past the end of numbers, by what no log can say.
     pub(crate) fn is_possible(&self) -> bool {
-        let records = self.offset / wide(HEADER_BYTES);
+        let records = records_max(self.offset);
         let position_max = match self.kind {
             Kind::Relocate => self.offset,
             _ => records,
@@ -250,6 +250,11 @@ impl Header {
         }
         None
     }
+}
+
+/// How many records the log may have before `offset`: as many halfs, and messages in one queue, can there be.
+pub(crate) fn records_max(offset: u64) -> u64 {
+    offset / wide(HEADER_BYTES)
 }
 
 /// The checksum that a head should state.

@@ -160,7 +160,8 @@ impl<'a> Replay<'a> {
             Found::BadHead { repaired, stated } => (repaired, "record head", stated),
             Found::Record(_) | Found::Nothing => (None, "record head", [0; 2]),
         };
-        if let Some(header) = header.filter(|header| header.end() <= segment.end()) {
+        let is_usable = |header: &Header| header.end() <= segment.end() && header.is_possible();
+        if let Some(header) = header.filter(is_usable) {
             self.step_over(segment, &header, what);
             return Ok(self.advance(segment, &header));
         }

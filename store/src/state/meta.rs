@@ -2,6 +2,7 @@
 
 use super::State;
 use crate::record::MetaBody;
+use crate::record::header::records_max;
 
 /// Keys of META records that are the store's own.
 pub(crate) const OWN_META: &str = "\u{1}store/";
@@ -49,8 +50,7 @@ impl State {
     /// Ends of sequences whose last record left the log.
     fn apply_own_meta(&mut self, key: &str, value: &[u8], at: u64) {
         let next = value.try_into().ok().map(u64::from_le_bytes);
-        // More than bytes of log before it cannot have been counted.
-        let Some(next) = next.filter(|next| *next <= at) else {
+        let Some(next) = next.filter(|next| *next <= records_max(at)) else {
             return;
         };
         if let Some((id, topic)) = key

@@ -32,7 +32,7 @@ pub(crate) const ALL: [Decoder; 4] = [
 
 /// A log of records with good checksums and any content: heads, bodies of every kind, op records.
 pub(crate) fn log(data: &[u8]) {
-    survive(&log::write(data), Derived::FromTheLog);
+    survive(&log::write(data), Derived::None);
 }
 
 /// Any checkpoint with a good checksum, beside a good log and its derived files.
@@ -54,6 +54,8 @@ pub(crate) fn recovery(data: &[u8]) {
 /// What checkpoint and derived files say.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Derived {
+    /// There are none.
+    None,
     /// What the log says, or damage that a checksum tells.
     FromTheLog,
     /// Anything, behind good checksums: when they are rebuilt, something else may be shown.
@@ -80,7 +82,7 @@ fn open(disk: &MemoryDisk) -> Result<Store, Error> {
 
 /// Opens what is on the disk, twice, and goes on.
 fn survive(disk: &MemoryDisk, derived: Derived) {
-    let Ok(store) = open(disk) else {
+    let Ok((store, found)) = Store::open(Arc::new(disk.clone()), settings(), NOW) else {
         // Refused, in words: newer, foreign. It must be so again.
         assert!(open(disk).is_err(), "refused once is refused again");
         return;
@@ -95,7 +97,9 @@ fn survive(disk: &MemoryDisk, derived: Derived) {
     let then = Shown::of(&store);
     drop(store);
     let store = open(disk).expect("opens after going on");
-    if derived == Derived::FromTheLog {
+    // What damage hid in the log, pages that were written before it may tell later.
+    let is_whole = derived == Derived::FromTheLog && found.damaged.is_empty();
+    if derived == Derived::None || is_whole {
         then.must_be(&Shown::of(&store), "what was appended is there");
     }
 }
@@ -107,7 +111,8 @@ fn go_on(store: &mut Store) {
     let open = common::half(store, "T", 0, "UY", b"open");
     common::commit(store, half.seq, 1);
     common::settle(store);
-    store.checkpoint(NOW).expect("a checkpoint can be written");
+    // One that meets damage in derived files fails; a later one gives them up.
+    assert!((0..3).any(|_| store.checkpoint(NOW).is_ok()));
     common::apply(store, open.seq, escrow_store::OpKind::Park);
     common::settle(store);
 }
