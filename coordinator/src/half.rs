@@ -1,5 +1,7 @@
 //! Taking a half message in: what is refused, what is a repetition, and what is stored.
 
+use std::borrow::Cow;
+
 use escrow_protocol::code::response;
 use escrow_protocol::message::Message;
 use escrow_protocol::properties::{self, Properties, name};
@@ -236,20 +238,16 @@ impl<'a> Wishes<'a> {
     }
 }
 
-/// The property string as Apache delivers it with a committed message; it is written once, here. Checks
-/// also name the real topic and queue, a delivered message does not.
-fn stored_properties(message: &Message<'_>, wishes: &Wishes<'_>) -> String {
-    let more = name::TRANSACTION_ID.len() + wishes.unique.len() + 2;
-    let mut text = String::with_capacity(message.properties.len() + more + 1);
-    text.push_str(message.properties);
-    if wishes.has_ours {
-        properties::set(&mut text, name::PGROUP, wishes.group);
-        for own in [name::TRANSACTION_ID, name::REAL_TOPIC, name::REAL_QID] {
-            properties::remove(&mut text, own);
-        }
+/// The property string as Apache delivers it with a committed message, but for the transaction id that the store adds
+/// then. Checks also name the real topic and queue, a delivered message does not.
+fn stored_properties<'a>(message: &Message<'a>, wishes: &Wishes<'_>) -> Cow<'a, str> {
+    if !wishes.has_ours {
+        return message.properties.into();
     }
-    if !wishes.unique.is_empty() {
-        properties::append(&mut text, name::TRANSACTION_ID, wishes.unique);
+    let mut text = message.properties.to_owned();
+    properties::set(&mut text, name::PGROUP, wishes.group);
+    for own in [name::TRANSACTION_ID, name::REAL_TOPIC, name::REAL_QID] {
+        properties::remove(&mut text, own);
     }
-    text
+    text.into()
 }

@@ -32,7 +32,7 @@ use crate::properties::Properties;
 use crate::read::DecodeError;
 
 pub use codec::{decode, decode_all, encode, encoded_len, view};
-pub use patch::{HeadPatch, patch_head};
+pub use patch::{HeadPatch, append_property, patch_head};
 
 /// Magic of a record whose topic length is one byte.
 pub const MAGIC_V1: u32 = 0xDAA3_20A7;

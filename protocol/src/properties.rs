@@ -33,7 +33,13 @@ impl<'a> Properties<'a> {
 
     /// All properties in the order in which they were written; a name may come twice.
     pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.0.split(PROPERTY_SEPARATOR).filter_map(entry)
+        let mut rest = Some(self.0);
+        let entries = std::iter::from_fn(move || {
+            let (entry, behind) = split_entry(rest.take()?);
+            rest = behind;
+            Some(entry)
+        });
+        entries.flatten()
     }
 
     /// True if the property is there and `true`, in any case.
@@ -51,9 +57,27 @@ impl<'a> Properties<'a> {
     }
 }
 
-fn entry(text: &str) -> Option<(&str, &str)> {
-    text.split_once(NAME_VALUE_SEPARATOR)
-        .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+/// The first entry of a property string, unless it does not count, and what is behind its separator. One pass over the bytes:
+/// every message's properties are read several times on their way.
+fn split_entry(text: &str) -> (Option<(&str, &str)>, Option<&str>) {
+    let mut equals = None;
+    let mut end = None;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            1 if equals.is_none() => equals = Some(at),
+            2 => {
+                end = Some(at);
+                break;
+            }
+            _ => {}
+        }
+    }
+    // Both separators are ASCII, so these are character boundaries.
+    let behind = end.and_then(|end| text.get(end + 1..));
+    let whole = text.get(..end.unwrap_or(text.len())).unwrap_or_default();
+    let entry = equals.and_then(|equals| Some((whole.get(..equals)?, whole.get(equals + 1..)?)));
+    let counts = entry.filter(|(name, value)| !name.is_empty() && !value.is_empty());
+    (counts, behind)
 }
 
 /// A name or value that cannot be written.
@@ -115,7 +139,7 @@ impl PropertiesBuilder {
 /// Appends a property without looking whether it is there already: what comes last counts. The caller
 /// vouches that name and value are clean ([`is_clean`]) and not empty.
 pub fn append(text: &mut String, name: &str, value: &str) {
-    if !text.is_empty() && !text.ends_with(PROPERTY_SEPARATOR) {
+    if is_open(text) {
         text.push(PROPERTY_SEPARATOR);
     }
     text.reserve(name.len() + value.len() + 2);
@@ -123,6 +147,11 @@ pub fn append(text: &mut String, name: &str, value: &str) {
     text.push(NAME_VALUE_SEPARATOR);
     text.push_str(value);
     text.push(PROPERTY_SEPARATOR);
+}
+
+/// Whether a property string ends without the separator that must stand before the next property.
+pub(crate) fn is_open(text: &str) -> bool {
+    !text.is_empty() && !text.ends_with(PROPERTY_SEPARATOR)
 }
 
 /// Removes a property, however often it is there; the rest stays byte for byte.

@@ -14,6 +14,7 @@ use crate::record::header::{align, record_bytes};
 use crate::record::{HEADER_BYTES, Header, Kind};
 use crate::segment::{LOG_FOLDER, SEGMENT_HEADER_BYTES, Segment, SegmentHeader};
 use crate::spare::Spare;
+use crate::tail::memory_for;
 use crate::{Error, Settings};
 
 /// Writes begin and end at page boundaries: a partial page of a file that is not cached costs a read first.
@@ -77,6 +78,8 @@ pub(crate) struct CommitLog {
     last_timestamp: i64,
     /// Segments that were left since the last sync.
     unsynced: Vec<Segment>,
+    /// A batch that left the tail.
+    left: Option<Bytes>,
     folder_unsynced: bool,
     marked: u64,
     poison: Option<String>,
@@ -112,6 +115,7 @@ impl CommitLog {
             previous_crc: resume.previous_crc,
             last_timestamp: resume.last_timestamp,
             unsynced: Vec::new(),
+            left: None,
             folder_unsynced: false,
             marked: 0,
             poison: None,
@@ -283,8 +287,9 @@ impl CommitLog {
             .buffer
             .get(narrow(self.written - self.base)..)
             .unwrap_or_default();
-        self.view
-            .push_tail(self.written, Bytes::copy_from_slice(fresh));
+        let mut copy = memory_for(fresh.len(), self.left.take());
+        copy.extend_from_slice(fresh);
+        self.left = self.view.push_tail(self.written, copy.freeze());
         self.written = end;
         self.view.set_written(end);
         self.buffer.drain(..len - len % narrow(PAGE));

@@ -21,10 +21,10 @@ use page::ENTRIES_PER_PAGE;
 pub struct QueueEntry {
     /// The record that holds the message's bytes.
     pub physical: PhysicalOffset,
-    /// Bytes of the message as delivered.
+    /// Bytes of the message as stored; a committed one is delivered with its transaction id besides.
     pub size: u32,
     /// Hash of its tags as Apache computes it, 0 if it has none.
-    pub tags: i64,
+    pub tags: i32,
     /// When it was stored or, for a transactional message, committed; ms. Never decreases along a queue.
     pub store_timestamp: i64,
     /// True if the message was lost to damage: its offset stays occupied, reading it is an error.

@@ -216,9 +216,10 @@ impl Shared {
     fn decision(&self, header: &Header, op: Option<&Stored>) -> Result<DecisionRecord, Error> {
         let seq = HalfSeq(header.link);
         let body = op.and_then(|op| OpBody::decode(&op.body));
-        let commit = body
+        let commit = op
             .filter(|_| header.kind == Kind::Commit)
-            .and_then(|(_, rest)| CommitBody::decode(rest));
+            .and_then(|op| CommitBody::decode(&op.body))
+            .map(|(_, commit)| commit);
         let row = unless_damaged(self.half_row(seq))?.flatten();
         let place = commit
             .map(|commit| commit.place)
@@ -243,7 +244,11 @@ impl Shared {
             stored_at: half
                 .as_ref()
                 .map(|half| half.stored_at)
-                .or(commit.map(|commit| commit.half_timestamp))
+                .or(commit.map(|commit| {
+                    header
+                        .store_timestamp
+                        .saturating_sub_unsigned(commit.age_ms)
+                }))
                 .or(row.map(|row| row.entry.store_timestamp)),
             topic: commit
                 .map(|commit| commit.topic.to_owned())

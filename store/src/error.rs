@@ -69,14 +69,14 @@ pub enum Error {
         /// Free bytes at the last look.
         free: u64,
     },
-    /// The folder was written by a newer version.
-    #[error("{file} has format {found}, this version reads up to {known}")]
-    NewerFormat {
+    /// The folder was written by another version.
+    #[error("{file} has format {found}, this version reads {known}")]
+    OtherFormat {
         /// The file that says so.
         file: String,
         /// Its format.
         found: u32,
-        /// The newest format known here.
+        /// The format that this version reads.
         known: u32,
     },
     /// Another process holds the store folder.
@@ -120,7 +120,7 @@ impl Error {
             Error::Damaged { .. } => ErrorKind::Damaged,
             Error::Disk { .. }
             | Error::Poisoned { .. }
-            | Error::NewerFormat { .. }
+            | Error::OtherFormat { .. }
             | Error::Locked
             | Error::Settings(_)
             | Error::Foreign { .. } => ErrorKind::Stop,

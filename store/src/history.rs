@@ -1,10 +1,13 @@
 //! The chain of ops behind a half message: who did what, and why.
 
+use std::cell::LazyCell;
+
 use escrow_protocol::transaction::Resolution;
 
 use crate::log_view::Stored;
 use crate::record::op::read_op_flags;
 use crate::record::{Kind, OpBody};
+use crate::store::half_body;
 use crate::{Error, PhysicalOffset, Source};
 
 /// More ops of one half are not walked through: a hostile disk cannot keep a reader for ever.
@@ -52,13 +55,21 @@ pub struct OpRecord {
     pub queue_offset: Option<crate::QueueOffset>,
 }
 
-/// Follows `previous` from the newest op; gives them oldest first. Ops whose segment has left end the walk silently.
+/// Follows `previous` from the newest op of the half whose bytes are at `place`; gives them oldest first. Ops whose segment
+/// has left end the walk silently.
 pub(crate) fn walk(
     newest: u64,
+    place: u64,
     read: impl Fn(u64) -> Result<Stored, Error>,
 ) -> Result<Vec<OpRecord>, Error> {
     let mut history = Vec::new();
     let mut at = newest;
+    // A half that cannot be read does not say who sent it.
+    let sender = LazyCell::new(|| {
+        let half = read(place).ok();
+        let body = half.as_ref().and_then(half_body);
+        body.map_or_else(String::new, |body| body.client_id.to_owned())
+    });
     while at != 0 && history.len() < OPS_MAX {
         let stored = match read(at) {
             Ok(stored) => stored,
@@ -69,7 +80,7 @@ pub(crate) fn walk(
             }
             Err(error) => return Err(error),
         };
-        let Some((op, previous)) = op_record(&stored) else {
+        let Some((op, previous)) = op_record(&stored, || sender.clone()) else {
             history.push(damaged(at));
             break;
         };
@@ -81,7 +92,7 @@ pub(crate) fn walk(
     Ok(history)
 }
 
-fn op_record(stored: &Stored) -> Option<(OpRecord, u64)> {
+fn op_record(stored: &Stored, sender: impl FnOnce() -> String) -> Option<(OpRecord, u64)> {
     let header = &stored.header;
     let kind = match header.kind {
         Kind::Commit => OpRecordKind::Commit,
@@ -100,7 +111,7 @@ fn op_record(stored: &Stored) -> Option<(OpRecord, u64)> {
         store_timestamp: header.store_timestamp,
         source,
         resolution,
-        client_id: body.client_id.to_owned(),
+        client_id: body.client_id.map_or_else(sender, str::to_owned),
         address: body.address.to_owned(),
         reason: body.reason.to_owned(),
         queue_offset: (kind == OpRecordKind::Commit).then_some(crate::QueueOffset(header.position)),

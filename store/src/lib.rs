@@ -43,6 +43,7 @@ pub mod memory_disk;
 mod names;
 mod queues;
 mod reader;
+mod recent_words;
 mod record;
 mod recovery;
 mod retention;

@@ -65,7 +65,7 @@ pub struct Arrival {
     /// The queue's new end: this message's offset plus one.
     pub visible_end: QueueOffset,
     /// Hash of the message's tags, 0 if it has none.
-    pub tags: i64,
+    pub tags: i32,
     /// When it was stored or committed, ms.
     pub store_timestamp: i64,
 }
@@ -84,7 +84,7 @@ struct Writer {
 struct Waiting {
     need: Durability,
     until: u64,
-    tags: i64,
+    tags: i32,
     store_timestamp: i64,
 }
 

@@ -5,8 +5,8 @@ mod handle;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use escrow_protocol::message::{self, HeadPatch, Message, patch_head};
+use bytes::Bytes;
+use escrow_protocol::message::{self, HeadPatch, Message, append_property, patch_head};
 use escrow_protocol::properties::{Properties, name};
 
 use crate::consume_queue::{Boundary, QueueEntry};
@@ -25,6 +25,9 @@ const TRANSACTION_COMMIT: i32 = 0x8;
 
 /// More than a record's head and a half's prefix: what one read of a message asks for beyond its size.
 const READ_SLACK: usize = 512;
+
+/// About the bytes by which a committed half grows on delivery.
+const TRANSACTION_ID_ROOM: usize = 64;
 
 /// What lies at a physical offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,12 +146,13 @@ impl Reader {
         }
     }
 
-    /// The delivered form of a committed half: its bytes with the head patched.
+    /// The delivered form of a committed half: its bytes with the head patched, and with the property that Apache adds on
+    /// delivery, which repeats `UNIQ_KEY`.
     fn committed_image(&self, stored: &Stored, delivery: &Delivery) -> Result<Bytes, Error> {
         let at = stored.header.offset;
         let damaged = || self.shared.log.damaged(at, "half message");
         let image = half_image(stored).ok_or_else(damaged)?;
-        let sys_flag = message::decode(image).map_err(|_| damaged())?.sys_flag;
+        let message = message::decode(image).map_err(|_| damaged())?;
         let handle = match stored.header.kind {
             Kind::Relocate => {
                 crate::record::RelocateBody::decode(&stored.body).map_or(at, |body| body.handle)
@@ -159,13 +163,18 @@ impl Reader {
             queue_id: delivery.queue_id,
             queue_offset: delivery.queue_offset.cast_signed(),
             physical_offset: at.cast_signed(),
-            sys_flag: sys_flag & !TRANSACTION_BITS | TRANSACTION_COMMIT,
+            sys_flag: message.sys_flag & !TRANSACTION_BITS | TRANSACTION_COMMIT,
             store_timestamp: delivery.commit_timestamp,
             prepared_transaction_offset: handle.cast_signed(),
         };
-        let mut bytes = BytesMut::from(image);
+        let mut bytes = Vec::with_capacity(image.len() + TRANSACTION_ID_ROOM);
+        bytes.extend_from_slice(image);
         patch_head(&mut bytes, &patch).map_err(|_| damaged())?;
-        Ok(bytes.freeze())
+        if let Some(id) = message.properties().get(name::UNIQ_KEY) {
+            // Left out where it finds no room: UNIQ_KEY says the same.
+            let _ = append_property(&mut bytes, name::TRANSACTION_ID, id);
+        }
+        Ok(bytes.into())
     }
 
     /// What a client or operator may know of the record at a physical offset, original handles of carried halfs included.
@@ -238,8 +247,7 @@ impl Reader {
 
     fn commit_lookup(&self, op: &Stored, seq: HalfSeq) -> Result<Lookup, Error> {
         let damaged = || self.shared.log.damaged(op.header.offset, "commit");
-        let (_, rest) = OpBody::decode(&op.body).ok_or_else(damaged)?;
-        let commit = CommitBody::decode(rest).ok_or_else(damaged)?;
+        let (_, commit) = CommitBody::decode(&op.body).ok_or_else(damaged)?;
         let position = op.header.position;
         let is_shown = op.header.end() <= self.shared.log.durable()
             || self.queue_range(commit.topic, commit.queue_id).1.0 > position;
@@ -419,7 +427,7 @@ impl Reader {
         let row = self.shared.half_row(seq)?.ok_or(Error::NotFound {
             what: "half message",
         })?;
-        crate::history::walk(row.entry.last_op.0, |offset| {
+        crate::history::walk(row.entry.last_op.0, row.place, |offset| {
             self.shared.log.read(offset, 0)
         })
     }

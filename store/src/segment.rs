@@ -14,8 +14,8 @@ pub(crate) const LOG_FOLDER: &str = "log";
 /// Bytes before the first record.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 4096;
 
-/// The format written and the newest one read.
-pub(crate) const FORMAT: u32 = 1;
+/// The format written and read. 1 had longer op bodies and was never released.
+pub(crate) const FORMAT: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"ESCROWLG";
 const COPY_BYTES: usize = 40;
@@ -26,7 +26,7 @@ const SECOND_COPY: usize = 2048;
 /// | offset | size | field | |
 /// |---|---|---|---|
 /// | 0 | 8 | magic | `ESCROWLG` |
-/// | 8 | 4 | format | 1 |
+/// | 8 | 4 | format | 2 |
 /// | 12 | 4 | crc | CRC-32C of the 40 bytes with this field 0 |
 /// | 16 | 8 | start | log offset of the segment's first byte, also its name in 20 digits |
 /// | 24 | 8 | segment bytes | where the next segment starts, relative to this one |
@@ -61,8 +61,8 @@ impl SegmentHeader {
         for at in [0, SECOND_COPY] {
             let copy = page.get(at..at + COPY_BYTES).unwrap_or_default();
             if let Some((header, format)) = decode_copy(copy) {
-                if format > FORMAT {
-                    return Err(Error::NewerFormat {
+                if format != FORMAT {
+                    return Err(Error::OtherFormat {
                         file: file.to_owned(),
                         found: format,
                         known: FORMAT,
@@ -205,7 +205,7 @@ mod tests {
             created: 0x0102,
         };
         let page = header.encode();
-        let mut expected = b"ESCROWLG\x01\0\0\0".to_vec();
+        let mut expected = b"ESCROWLG\x02\0\0\0".to_vec();
         expected.extend_from_slice(&[0xff; 4]);
         expected.extend_from_slice(&[
             0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0,
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn either_copy_will_do_and_a_newer_format_is_refused() {
+    fn either_copy_will_do_and_another_format_is_refused() {
         let header = SegmentHeader {
             start: 0,
             bytes: 8192,
@@ -233,13 +233,13 @@ mod tests {
         page[SECOND_COPY + 17] ^= 1;
         assert_eq!(SegmentHeader::decode(&page, "f").unwrap(), None);
         let mut copy = header.encode();
-        copy[8] = 2;
+        copy[8] = 3;
         copy[12..16].fill(0);
         let crc = crc32c(&copy[..COPY_BYTES]).to_le_bytes();
         copy[12..16].copy_from_slice(&crc);
         assert!(matches!(
             SegmentHeader::decode(&copy, "f"),
-            Err(Error::NewerFormat { found: 2, .. })
+            Err(Error::OtherFormat { found: 3, .. })
         ));
     }
 }

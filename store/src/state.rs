@@ -21,6 +21,7 @@ use crate::key_index::Item;
 use crate::log_view::Stored;
 use crate::names::Names;
 use crate::queues::{Need, Queues, Slot};
+use crate::recent_words::RecentWords;
 use crate::record::half::WITHOUT_BYTES;
 use crate::record::image::Searchable;
 use crate::record::meta::META_DELETE;
@@ -53,6 +54,7 @@ pub(crate) struct State {
     /// Index items that readers cannot see yet.
     pub(crate) index_staged: Vec<Item>,
     pub(crate) searchable: Searchable,
+    pub(crate) recent_words: RecentWords,
     /// Where the newest half was written.
     pub(crate) last_half_at: u64,
     /// Replay began at a log whose beginning has left, and has met no half yet: the files keep nothing below the first.
@@ -74,6 +76,7 @@ impl State {
             segments: BTreeMap::new(),
             index_staged: Vec::new(),
             searchable: Searchable::default(),
+            recent_words: RecentWords::new(),
             last_half_at: 0,
             first_half_is_unknown: false,
         }
@@ -235,8 +238,7 @@ impl State {
             queue_id: half.message.queue_id,
             size: u32::try_from(size).unwrap_or(u32::MAX),
             immunity: half.immunity_ms.unwrap_or(NO_IMMUNITY),
-            // Java's String.hashCode is 32 bits wide, so nothing is lost.
-            tags: i32::try_from(self.searchable.tags).unwrap_or(0),
+            tags: self.searchable.tags,
             answered: 0,
             state: HalfState::Pending,
             flags: half_flags(&self.searchable),
@@ -267,8 +269,7 @@ impl State {
     }
 
     fn replay_commit(&mut self, header: &Header, body: &[u8]) -> Result<(), Malformed> {
-        let (_, rest) = OpBody::decode(body).ok_or(Malformed)?;
-        let commit = CommitBody::decode(rest).ok_or(Malformed)?;
+        let (_, commit) = CommitBody::decode(body).ok_or(Malformed)?;
         self.apply_op(
             HalfSeq(header.link),
             Kind::Commit,

@@ -8,8 +8,8 @@ mod halfs;
 mod meta;
 
 pub use append::{HalfPlaced, NewHalf, Placed, ScheduleSource};
-pub(crate) use decide::half_image;
 pub use decide::{Op, OpKind, OpPlaced};
+pub(crate) use decide::{half_body, half_image};
 pub use halfs::HalfLookup;
 
 use crate::checkpoint::Checkpointing;

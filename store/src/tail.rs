@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::ids::{narrow, wide};
 
@@ -23,16 +23,20 @@ impl Tail {
         }
     }
 
-    /// Adds the batch that was written at `offset`.
-    pub(crate) fn push(&mut self, offset: u64, batch: Bytes) {
+    /// Adds the batch that was written at `offset`. Gives back one that had to make room for it: its memory may do for the
+    /// next batch, and fresh memory costs more than the copy into it.
+    pub(crate) fn push(&mut self, offset: u64, batch: Bytes) -> Option<Bytes> {
         self.bytes += batch.len();
         self.batches.push_back((offset, batch));
+        let mut last = None;
         while self.bytes > self.bytes_max {
             let Some((_, dropped)) = self.batches.pop_front() else {
                 break;
             };
             self.bytes -= dropped.len();
+            last = Some(dropped);
         }
+        last
     }
 
     /// The bytes from `offset` to the end of their batch.
@@ -47,9 +51,37 @@ impl Tail {
     }
 }
 
+/// Empty memory for a batch of this size: that of a batch that is left, if nobody reads it and not more than half would be idle.
+pub(crate) fn memory_for(bytes: usize, left: Option<Bytes>) -> BytesMut {
+    let left = left.and_then(|left| left.try_into_mut().ok());
+    match left.filter(|left| (bytes..=2 * bytes).contains(&left.capacity())) {
+        Some(mut left) => {
+            left.clear();
+            left
+        }
+        None => BytesMut::with_capacity(bytes),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_of_a_batch_that_left_is_used_again_unless_it_is_read_or_does_not_fit() {
+        let batch = || Bytes::from(vec![1; 100]);
+        let is_used = |left: Bytes, bytes| {
+            let memory = memory_for(bytes, Some(left));
+            assert!(memory.is_empty() && memory.capacity() >= bytes);
+            memory.capacity() == 100
+        };
+        assert!(is_used(batch(), 60));
+        assert!(!is_used(batch(), 101));
+        assert!(!is_used(batch(), 49));
+        let read = batch();
+        assert!(!is_used(read.clone(), 60));
+        assert_eq!(read, batch());
+    }
 
     #[test]
     fn serves_what_fits_and_forgets_the_oldest() {

@@ -59,7 +59,7 @@ fn a_newer_store_is_refused() {
     let refused = Store::open(Arc::new(disk.clone()), Settings::tiny(), NOW);
     assert!(matches!(
         refused,
-        Err(Error::NewerFormat {
+        Err(Error::OtherFormat {
             found: 2,
             known: 1,
             ..

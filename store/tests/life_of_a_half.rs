@@ -70,7 +70,7 @@ fn a_commit_delivers_the_patched_half_and_nothing_before_it_does() {
         half.physical.0
     );
     assert_eq!(delivered.physical_offset as u64, half.physical.0);
-    assert_eq!(entry.size as usize, image.len());
+    assert_eq!(delivered.properties().get("__transactionId__"), Some("U1"));
     assert_eq!(
         reader.by_offset(half.physical).unwrap(),
         Lookup::Message(image.clone())
@@ -115,6 +115,7 @@ fn the_first_decision_stands_and_the_history_tells() {
     );
     let unasked = Op {
         source: Source::Producer,
+        client_id: "another@2",
         ..op(OpKind::Answer {
             resolution: Resolution::Unknown,
         })
@@ -146,6 +147,7 @@ fn the_first_decision_stands_and_the_history_tells() {
     use OpRecordKind::{Answer, Conflict, Park, Rollback};
     assert_eq!(kinds, [Answer, Answer, Park, Rollback, Conflict, Conflict]);
     assert_eq!(history[5].resolution, Resolution::Commit);
+    assert_eq!(history[1].client_id, "another@2", "not the half's sender");
     assert_eq!(
         (history[0].source, history[0].client_id.as_str()),
         (Source::Check, "client@1")

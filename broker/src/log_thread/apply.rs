@@ -30,7 +30,7 @@ impl Worker {
                 self.answer(need, reply, outcome);
             }
             Command::Half { half, reply } => {
-                let (outcome, need) = self.half(now, &half);
+                let (outcome, need) = self.half(now, *half);
                 self.answer(need, reply, outcome);
             }
             Command::End { end, reply } => {
@@ -164,7 +164,7 @@ impl Worker {
         (outcome, need)
     }
 
-    fn half(&mut self, now: Now, half: &NewHalf) -> (Outcome, Durability) {
+    fn half(&mut self, now: Now, half: NewHalf) -> (Outcome, Durability) {
         let request = HalfRequest {
             message: half.message.as_message(),
             producer_group: &half.producer_group,
@@ -173,7 +173,7 @@ impl Worker {
             address: &half.address,
         };
         match self.coordinator.half(&mut self.store, now, request) {
-            Ok(ack) => (sent(half, &ack), self.need(ack.durable_at)),
+            Ok(ack) => (sent(half.message, &ack), self.need(ack.durable_at)),
             Err(error) => (refuse(error.code(), error.to_string()), Durability::Written),
         }
     }
@@ -268,14 +268,14 @@ fn as_actor(operator: &Operator) -> Actor<'_> {
 }
 
 /// The answer to a half: the whole handle that its sender will name again.
-fn sent(half: &NewHalf, ack: &HalfAck) -> Outcome {
+fn sent(message: NewMessage, ack: &HalfAck) -> Outcome {
     Outcome::Sent {
-        host: half.message.store_host,
+        host: message.store_host,
         queue_id: ack.queue_id,
         queue_offset: ack.seq.0,
         messages: vec![Stored {
             physical: ack.handle.0,
-            unique_key: half.message.unique_key.clone(),
+            unique_key: message.unique_key,
         }],
     }
 }

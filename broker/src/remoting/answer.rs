@@ -122,6 +122,7 @@ impl Answer {
                 messages,
             } => {
                 let mut frame = self.head.answer(response::SUCCESS);
+                frame.ext = ExtFields::with_capacity(6, 128 + 64 * messages.len());
                 sent(&mut frame.ext, host, queue_id, queue_offset, &messages);
                 frame
             }

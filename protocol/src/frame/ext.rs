@@ -48,7 +48,8 @@ impl ExtFields {
         ExtFields::default()
     }
 
-    pub(super) fn with_capacity(fields: usize, text: usize) -> Self {
+    /// No fields yet, and room for so many and for so many bytes of names and values.
+    pub fn with_capacity(fields: usize, text: usize) -> Self {
         ExtFields {
             text: String::with_capacity(text),
             fields: Vec::with_capacity(fields),

@@ -86,7 +86,7 @@ pub fn encode(message: &Message<'_>, dst: &mut impl BufMut) -> Result<usize, Mes
     Ok(len)
 }
 
-fn length32(what: &'static str, len: usize) -> Result<i32, MessageError> {
+pub(super) fn length32(what: &'static str, len: usize) -> Result<i32, MessageError> {
     const MAX: usize = 0x7FFF_FFFF;
     i32::try_from(len).map_err(|_| MessageError::TooLong {
         what,
@@ -95,7 +95,7 @@ fn length32(what: &'static str, len: usize) -> Result<i32, MessageError> {
     })
 }
 
-fn length16(what: &'static str, len: usize, max: usize) -> Result<i16, MessageError> {
+pub(super) fn length16(what: &'static str, len: usize, max: usize) -> Result<i16, MessageError> {
     i16::try_from(len).map_err(|_| MessageError::TooLong { what, len, max })
 }
 

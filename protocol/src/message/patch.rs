@@ -1,6 +1,8 @@
-//! Changing the fixed head of an encoded record, without touching anything else.
+//! Changing the fixed head of an encoded record or adding a property to it, without touching anything else.
 
-use super::MessageError;
+use super::codec::{length16, length32};
+use super::{MessageError, decode};
+use crate::properties::{self, PROPERTIES_BYTES_MAX};
 use crate::read::DecodeError;
 use crate::sysflag::{BORN_HOST_V6, HOST_MASK, STORE_HOST_V6};
 
@@ -63,6 +65,27 @@ pub fn patch_head(record: &mut [u8], patch: &HeadPatch) -> Result<(), MessageErr
         prepared_offset,
         patch.prepared_transaction_offset.to_be_bytes(),
     );
+    Ok(())
+}
+
+/// Adds a property to the record that is the whole of `record`, as [`properties::append`] does to a property string.
+///
+/// # Errors
+/// The bytes are no whole record, or its properties would be too long; they are then as they were.
+pub fn append_property(record: &mut Vec<u8>, name: &str, value: &str) -> Result<(), MessageError> {
+    let before = decode(record)?.properties;
+    let mut added = String::with_capacity(name.len() + value.len() + 3);
+    if properties::is_open(before) {
+        added.push(properties::PROPERTY_SEPARATOR);
+    }
+    properties::append(&mut added, name, value);
+    let properties_len = before.len() + added.len();
+    let properties = length16("properties", properties_len, PROPERTIES_BYTES_MAX)?;
+    let total = length32("record", record.len() + added.len())?;
+    let place = record.len() - before.len() - size_of::<i16>();
+    put(record, place, properties.to_be_bytes());
+    put(record, 0, total.to_be_bytes());
+    record.extend_from_slice(added.as_bytes());
     Ok(())
 }
 

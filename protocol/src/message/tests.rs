@@ -59,6 +59,34 @@ fn a_record_has_the_known_bytes() {
 }
 
 #[test]
+fn a_property_added_to_a_record_is_as_if_it_had_been_encoded_with_it() {
+    for before in ["", "a\u{1}1", "a\u{1}1\u{2}"] {
+        let mut text = before.to_owned();
+        crate::properties::append(&mut text, "b", "2");
+        let message = |properties| Message {
+            properties,
+            ..golden_message()
+        };
+        let mut record = encoded(&message(before));
+        append_property(&mut record, "b", "2").unwrap();
+        assert_eq!(record, encoded(&message(&text)), "{before:?}");
+    }
+}
+
+#[test]
+fn a_property_without_room_leaves_the_record_as_it_was() {
+    let long = format!("a\u{1}{}\u{2}", "x".repeat(32_761));
+    let record = encoded(&Message {
+        properties: &long,
+        ..golden_message()
+    });
+    let mut grown = record.clone();
+    assert!(append_property(&mut grown, "b", "2").is_err());
+    assert_eq!(grown, record);
+    assert!(append_property(&mut vec![0; 10], "b", "2").is_err());
+}
+
+#[test]
 fn a_topic_over_127_bytes_takes_the_second_layout() {
     let topic = format!("%RETRY%{}", "g".repeat(120));
     let mut message = golden_message();

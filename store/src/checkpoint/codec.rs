@@ -166,7 +166,7 @@ impl Content {
             return Ok(None);
         }
         if format > FORMAT {
-            return Err(Error::NewerFormat {
+            return Err(Error::OtherFormat {
                 file: file.to_owned(),
                 found: format,
                 known: FORMAT,

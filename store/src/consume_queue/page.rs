@@ -9,34 +9,33 @@ use crate::le::Le;
 pub(crate) const PAGE_BYTES: usize = 4096;
 
 /// Entries of one page.
-pub(crate) const ENTRIES_PER_PAGE: u64 = 127;
+pub(crate) const ENTRIES_PER_PAGE: u64 = 169;
 
 const HEADER: usize = 32;
-const ENTRY_BYTES: usize = 32;
-const FORMAT: u32 = 1;
-const DAMAGED: u32 = 1;
+const ENTRY_BYTES: usize = 24;
+const FORMAT: u32 = 2;
+const DAMAGED: u32 = 1 << 31;
 
 /// A page of 4096 bytes, little-endian:
 ///
 /// | offset | size | field |
 /// |---|---|---|
 /// | 0 | 4 | CRC-32C of bytes 4..4096 |
-/// | 4 | 4 | format, 1 |
+/// | 4 | 4 | format, 2 |
 /// | 8 | 4 | queue number, as in the file's name |
-/// | 12 | 4 | entries in this page, at most 127 |
+/// | 12 | 4 | entries in this page, at most 169 |
 /// | 16 | 8 | queue offset of the first entry |
 /// | 24 | 8 | zero |
-/// | 32 | 127 x 32 | entries |
+/// | 32 | 169 x 24 | entries |
 ///
-/// An entry of 32 bytes:
+/// An entry of 24 bytes:
 ///
 /// | offset | size | field |
 /// |---|---|---|
 /// | 0 | 8 | log offset of the record that holds the bytes |
-/// | 8 | 4 | size of the message as delivered |
-/// | 12 | 4 | flags: 1 = lost to damage |
-/// | 16 | 8 | hash of the tags |
-/// | 24 | 8 | store timestamp, ms; of a committed half: when it was committed |
+/// | 8 | 4 | size of the message as stored, below 2 GiB; the highest bit: lost to damage |
+/// | 12 | 4 | hash of the tags |
+/// | 16 | 8 | store timestamp, ms; of a committed half: when it was committed |
 pub(crate) fn encode(number: u32, first: u64, entries: &[QueueEntry]) -> Vec<u8> {
     let mut page = Vec::with_capacity(PAGE_BYTES);
     page.extend_from_slice(&[0; 4]);
@@ -51,8 +50,8 @@ pub(crate) fn encode(number: u32, first: u64, entries: &[QueueEntry]) -> Vec<u8>
     page.extend_from_slice(&[0; 8]);
     for entry in entries {
         page.extend_from_slice(&entry.physical.0.to_le_bytes());
-        page.extend_from_slice(&entry.size.to_le_bytes());
-        page.extend_from_slice(&(if entry.damaged { DAMAGED } else { 0 }).to_le_bytes());
+        let damaged = if entry.damaged { DAMAGED } else { 0 };
+        page.extend_from_slice(&(entry.size & !DAMAGED | damaged).to_le_bytes());
         page.extend_from_slice(&entry.tags.to_le_bytes());
         page.extend_from_slice(&entry.store_timestamp.to_le_bytes());
     }
@@ -84,13 +83,13 @@ pub(crate) fn decode(page: &[u8], number: u32, first: u64) -> Option<Vec<QueueEn
 
 fn read_entry(bytes: &[u8]) -> Option<QueueEntry> {
     let mut le = Le::new(bytes);
-    let (physical, size, flags) = (PhysicalOffset(le.u64()?), le.u32()?, le.u32()?);
-    let (tags, store_timestamp) = (le.i64()?, le.i64()?);
+    let (physical, size) = (PhysicalOffset(le.u64()?), le.u32()?);
+    let (tags, store_timestamp) = (le.i32()?, le.i64()?);
     Some(QueueEntry {
         physical,
-        size,
+        size: size & !DAMAGED,
         tags,
         store_timestamp,
-        damaged: flags & DAMAGED != 0,
+        damaged: size & DAMAGED != 0,
     })
 }

@@ -14,6 +14,9 @@ pub(crate) const HALF_FOLDER: &str = "half";
 /// Pages of one file.
 const PAGES_PER_FILE: u64 = 1280;
 
+/// Pages that an open reads at a time.
+const PAGES_AT_A_TIME: u64 = 64;
+
 /// Opens files as they are needed: few are ever live.
 #[derive(Clone, Debug)]
 pub(crate) struct HalfFiles {
@@ -88,7 +91,7 @@ impl HalfFiles {
         let mut number = start;
         while number < end {
             let file_end = (number / PAGES_PER_FILE + 1) * PAGES_PER_FILE;
-            let until = end.min(file_end);
+            let until = end.min(file_end).min(number + PAGES_AT_A_TIME);
             let (name, file) = self.open(number)?;
             let mut bytes = vec![0; narrow(until - number) * PAGE_BYTES];
             let read = read_full(&*file, &mut bytes, position(number))

@@ -8,10 +8,10 @@ use crate::{NameId, PhysicalOffset};
 pub(crate) const PAGE_BYTES: usize = 4096;
 
 /// Entries of one page.
-pub(crate) const ENTRIES_PER_PAGE: u64 = 51;
+pub(crate) const ENTRIES_PER_PAGE: u64 = 60;
 
 const HEADER: usize = 16;
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// An entry with what only the file keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,30 +26,31 @@ pub(crate) struct Row {
 /// | offset | size | field |
 /// |---|---|---|
 /// | 0 | 4 | CRC-32C of bytes 4..4096 |
-/// | 4 | 4 | format, 1 |
+/// | 4 | 4 | format, 2 |
 /// | 8 | 8 | sequence of the first entry |
-/// | 16 | 51 x 80 | entries |
+/// | 16 | 60 x 68 | entries |
 ///
-/// An entry of 80 bytes:
+/// An entry of 68 bytes:
 ///
 /// | offset | size | field |
 /// |---|---|---|
-/// | 0 | 8 | handle |
-/// | 8 | 8 | place |
-/// | 16 | 8 | last op |
-/// | 24 | 8 | store timestamp, ms |
-/// | 32 | 8 | hash of `UNIQ_KEY` |
-/// | 40 | 4 | topic id |
-/// | 44 | 4 | producer group id |
-/// | 48 | 4 | client id |
-/// | 52 | 4 | queue id |
-/// | 56 | 4 | size of the wire image |
-/// | 60 | 4 | immunity, ms |
-/// | 64 | 4 | hash of the tags |
-/// | 68 | 2 | answered checks |
-/// | 70 | 1 | state: 0 vacant, 1 pending, 2 parked, 3 committed, 4 rolled back |
-/// | 71 | 1 | flags: 1 has key words, 2 unreadable, 4 log damaged, 8 has a database domain |
-/// | 72 | 8 | zero |
+/// | 0 | 7 | handle |
+/// | 7 | 7 | place |
+/// | 14 | 7 | last op |
+/// | 21 | 7 | store timestamp, ms, signed |
+/// | 28 | 8 | hash of `UNIQ_KEY` |
+/// | 36 | 4 | topic id |
+/// | 40 | 4 | producer group id |
+/// | 44 | 4 | client id |
+/// | 48 | 4 | queue id |
+/// | 52 | 4 | size of the wire image |
+/// | 56 | 4 | immunity, ms |
+/// | 60 | 4 | hash of the tags |
+/// | 64 | 2 | answered checks |
+/// | 66 | 1 | state: 0 vacant, 1 pending, 2 parked, 3 committed, 4 rolled back |
+/// | 67 | 1 | flags: 1 has key words, 2 unreadable, 4 log damaged, 8 has a database domain |
+///
+/// Seven bytes are enough for 64 PiB of log and for two million years.
 pub(crate) fn encode(first: u64, rows: &[Option<Row>]) -> Vec<u8> {
     let mut page = Vec::with_capacity(PAGE_BYTES);
     page.extend_from_slice(&[0; 4]);
@@ -64,15 +65,21 @@ pub(crate) fn encode(first: u64, rows: &[Option<Row>]) -> Vec<u8> {
     page
 }
 
-const ROW_BYTES: usize = 80;
+const ROW_BYTES: usize = 68;
 
 fn put_row(page: &mut Vec<u8>, row: Option<&Row>) {
     let start = page.len();
     if let Some(Row { entry, place }) = row {
-        page.extend_from_slice(&entry.handle.0.to_le_bytes());
-        page.extend_from_slice(&place.to_le_bytes());
-        page.extend_from_slice(&entry.last_op.0.to_le_bytes());
-        page.extend_from_slice(&entry.store_timestamp.to_le_bytes());
+        let wide = [
+            entry.handle.0,
+            *place,
+            entry.last_op.0,
+            entry.store_timestamp.cast_unsigned(),
+        ];
+        for field in wide {
+            let [low @ .., _] = field.to_le_bytes();
+            page.extend_from_slice(&low);
+        }
         page.extend_from_slice(&entry.unique_hash.to_le_bytes());
         page.extend_from_slice(&entry.topic.0.to_le_bytes());
         page.extend_from_slice(&entry.group.0.to_le_bytes());
@@ -120,12 +127,11 @@ pub(crate) fn decode(page: &[u8], first: u64) -> Option<Vec<Option<Row>>> {
 
 fn read_row(bytes: &[u8]) -> Option<Row> {
     let mut le = Le::new(bytes);
-    let (handle, place, last_op) = (
-        PhysicalOffset(le.u64()?),
-        le.u64()?,
-        PhysicalOffset(le.u64()?),
-    );
-    let (store_timestamp, unique_hash) = (le.i64()?, le.u64()?);
+    let (handle, place) = (PhysicalOffset(le.u56()?), le.u56()?);
+    let last_op = PhysicalOffset(le.u56()?);
+    // The sign is in the highest bit of the seventh byte.
+    let store_timestamp = (le.u56()? << 8).cast_signed() >> 8;
+    let unique_hash = le.u64()?;
     let (topic, group, client) = (NameId(le.u32()?), NameId(le.u32()?), NameId(le.u32()?));
     let (queue_id, size, immunity, tags) = (le.i32()?, le.u32()?, le.u32()?, le.i32()?);
     let (answered, state, flags) = (le.u16()?, state_from_code(le.u8()?)?, le.u8()?);

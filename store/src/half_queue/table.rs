@@ -71,7 +71,8 @@ impl Table {
             .chunks
             .entry(seq / CHUNK)
             .or_insert_with(|| Chunk::Dense {
-                slots: Vec::new(),
+                // All of it at once: pages not touched cost nothing, growing by doubling would cost half as much again.
+                slots: Vec::with_capacity(narrow(CHUNK)),
                 present: 0,
             });
         let added = match chunk {

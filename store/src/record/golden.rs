@@ -99,9 +99,13 @@ fn append_each(store: &mut Store) {
     let answer = OpKind::Answer {
         resolution: Resolution::Unknown,
     };
+    let parked = Op {
+        client_id: "",
+        ..op(OpKind::Park, Source::Policy)
+    };
     for (seq, op) in [
         (1, op(answer, Source::Check)),
-        (1, op(OpKind::Park, Source::Policy)),
+        (1, parked),
         (1, op(OpKind::Resume, Source::Operator)),
     ] {
         store
@@ -182,9 +186,7 @@ fn a_record_of_today_is_read_for_ever() {
             Kind::Normal | Kind::Delivery => escrow_protocol::message::decode(body).is_ok(),
             Kind::Half => HalfBody::decode(body).is_some(),
             Kind::Relocate => RelocateBody::decode(body).is_some(),
-            Kind::Commit => OpBody::decode(body)
-                .and_then(|(_, rest)| CommitBody::decode(rest))
-                .is_some(),
+            Kind::Commit => CommitBody::decode(body).is_some(),
             Kind::Meta => MetaBody::decode(body).is_some(),
             Kind::Cut => {
                 CutBody::decode(body)

@@ -1,15 +1,15 @@
 //! HALF and RELOCATE: a half message, and its copy that retention carries forward.
 
-use crate::le::{Le, put_str16};
+use crate::le::{Le, put_text, put_varint, text_len, varint_len};
 
-/// Body of a HALF record, little-endian:
+/// Body of a HALF record; numbers are varints ([`Le::varint`]), text stands behind its length as a varint:
 ///
-/// | offset | size | field |
-/// |---|---|---|
-/// | 0 | 4 | immunity in ms before the first check; 0xFFFF_FFFF: none asked for |
-/// | 4 | 2 + n | producer group |
-/// | | 2 + n | client id, may be empty |
-/// | | rest | wire image (`protocol::message`): real topic and queue id, queue offset = half sequence, physical offset = handle |
+/// | size | field |
+/// |---|---|
+/// | 1..5 | immunity in ms before the first check, plus 1; 0: none asked for |
+/// | 1.. + n | producer group |
+/// | 1.. + n | client id, may be empty |
+/// | rest | wire image (`protocol::message`): real topic and queue id, queue offset = half sequence, physical offset = handle |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HalfBody<'a> {
     pub(crate) immunity_ms: Option<u32>,
@@ -18,12 +18,10 @@ pub(crate) struct HalfBody<'a> {
     pub(crate) image: &'a [u8],
 }
 
-const NO_IMMUNITY: u32 = u32::MAX;
-
 impl<'a> HalfBody<'a> {
     /// Bytes before the image.
-    pub(crate) fn prefix_len(group: &str, client_id: &str) -> usize {
-        4 + 2 + group.len() + 2 + client_id.len()
+    pub(crate) fn prefix_len(immunity_ms: Option<u32>, group: &str, client_id: &str) -> usize {
+        varint_len(immunity_code(immunity_ms)) + text_len(group) + text_len(client_id)
     }
 
     /// Writes what comes before the image.
@@ -33,16 +31,18 @@ impl<'a> HalfBody<'a> {
         group: &str,
         client_id: &str,
     ) {
-        out.extend_from_slice(&immunity_ms.unwrap_or(NO_IMMUNITY).to_le_bytes());
-        put_str16(out, group);
-        put_str16(out, client_id);
+        put_varint(out, immunity_code(immunity_ms));
+        put_text(out, group);
+        put_text(out, client_id);
     }
 
     pub(crate) fn decode(body: &'a [u8]) -> Option<HalfBody<'a>> {
         let mut le = Le::new(body);
-        let immunity = le.u32()?;
-        let immunity_ms = (immunity != NO_IMMUNITY).then_some(immunity);
-        let (group, client_id) = (le.str16()?, le.str16()?);
+        let immunity_ms = match le.varint()? {
+            0 => None,
+            code => Some(u32::try_from(code - 1).ok()?),
+        };
+        let (group, client_id) = (le.text()?, le.text()?);
         Some(HalfBody {
             immunity_ms,
             group,
@@ -50,6 +50,10 @@ impl<'a> HalfBody<'a> {
             image: le.rest(),
         })
     }
+}
+
+fn immunity_code(immunity_ms: Option<u32>) -> u64 {
+    immunity_ms.map_or(0, |ms| u64::from(ms) + 1)
 }
 
 /// Body of a RELOCATE record, little-endian. The original may be gone, so it carries what the half queue knew:

@@ -10,8 +10,8 @@ pub(crate) const HEADER_BYTES: usize = 72;
 /// Records begin at multiples of this.
 pub(crate) const ALIGNMENT: u64 = 8;
 
-/// The only record version so far.
-pub(crate) const RECORD_VERSION: u8 = 1;
+/// The record version written and read.
+pub(crate) const RECORD_VERSION: u8 = 2;
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,7 +105,7 @@ impl Kind {
 /// | 4 | 4 | body crc | CRC-32C of bytes 72..len |
 /// | 8 | 4 | len | head and body without padding; the next record begins at the next multiple of 8 |
 /// | 12 | 1 | kind | 1 message, 2 half, 3 commit, 4 rollback, 5 relocate, 6 answer, 7 park, 8 resume, 9 conflict, 10 meta, 11 drop topic, 12 delivery, 13 mark, 14 cut, 15 pad |
-/// | 13 | 1 | version | 1 |
+/// | 13 | 1 | version | 2 |
 /// | 14 | 2 | flags | ops: source (low byte) and resolution (high byte); delivery: level queue; meta: 1 = delete |
 /// | 16 | 8 | offset | the record's own place: stale and misdirected bytes fail here |
 /// | 24 | 4 | epoch | leadership epoch |

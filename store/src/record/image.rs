@@ -12,7 +12,7 @@ const KEY_WORDS_MAX: usize = 256;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Searchable {
     /// Hash of the `TAGS` value as Apache computes it, 0 if there is none.
-    pub(crate) tags: i64,
+    pub(crate) tags: i32,
     /// Hash of `UNIQ_KEY`, 0 if there is none.
     pub(crate) unique: u64,
     /// Hashes of the words of `KEYS`.
@@ -30,7 +30,8 @@ impl Searchable {
         self.words.clear();
         for (name, value) in Properties(properties).iter() {
             match name {
-                name::TAGS => self.tags = tags_hash(value),
+                // Java's String.hashCode is 32 bits wide, so nothing is lost.
+                name::TAGS => self.tags = i32::try_from(tags_hash(value)).unwrap_or(0),
                 name::UNIQ_KEY => self.unique = key_hash(value),
                 name::ESCROW_DOMAIN => self.has_domain = !value.is_empty(),
                 name::KEYS => {

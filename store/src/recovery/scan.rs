@@ -122,7 +122,7 @@ impl<'a> Scan<'a> {
         let header = match Header::decode(&head, offset) {
             Ok(header) => header,
             Err(HeaderError::Newer(found)) => {
-                return Err(Error::NewerFormat {
+                return Err(Error::OtherFormat {
                     file: segment.name.clone(),
                     found: u32::from(found),
                     known: FORMAT,

@@ -75,7 +75,7 @@ impl State {
         let entry = QueueEntry {
             physical: PhysicalOffset(row.place),
             size: row.entry.size,
-            tags: i64::from(row.entry.tags),
+            tags: row.entry.tags,
             store_timestamp: header.store_timestamp,
             damaged: false,
         };

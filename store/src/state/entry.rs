@@ -6,7 +6,7 @@ use crate::PhysicalOffset;
 use crate::consume_queue::QueueEntry;
 use crate::log_view::Stored;
 use crate::record::image::Searchable;
-use crate::record::{CommitBody, Kind, OpBody};
+use crate::record::{CommitBody, Kind};
 
 /// The queue entry that a record makes; `None` if it makes none or its body cannot be used.
 pub(crate) fn entry_of(stored: &Stored) -> Option<QueueEntry> {
@@ -24,11 +24,8 @@ pub(crate) fn entry_of(stored: &Stored) -> Option<QueueEntry> {
             ))
         }
         Kind::Commit => {
-            let (_, rest) = OpBody::decode(&stored.body)?;
-            Some(commit_entry(
-                &CommitBody::decode(rest)?,
-                header.store_timestamp,
-            ))
+            let (_, commit) = CommitBody::decode(&stored.body)?;
+            Some(commit_entry(&commit, header.store_timestamp))
         }
         _ => None,
     }

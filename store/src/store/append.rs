@@ -6,7 +6,7 @@ use super::{Store, check_name};
 use crate::commit_log::{Head, Span};
 use crate::queues::Need;
 use crate::record::{HalfBody, Kind};
-use crate::state::message_entry;
+use crate::state::{State, message_entry};
 use crate::{Durability, Error, HalfSeq, PhysicalOffset, QueueOffset};
 
 /// Where a message went.
@@ -158,7 +158,7 @@ impl Store {
             link: seq.0,
             ..Head::of(Kind::Half)
         };
-        let prefix = HalfBody::prefix_len(half.group, half.client_id);
+        let prefix = HalfBody::prefix_len(half.immunity_ms, half.group, half.client_id);
         let size = message::encoded_len(&half.message);
         let span = self.log.append(head, now_ms, prefix + size, |span, out| {
             HalfBody::put_prefix(out, half.immunity_ms, half.group, half.client_id);
@@ -168,6 +168,12 @@ impl Store {
         let entry = self
             .state
             .new_half_entry(half, size, span.offset, span.store_timestamp);
+        let State {
+            recent_words,
+            searchable,
+            ..
+        } = &mut self.state;
+        recent_words.note(seq, &searchable.words);
         self.state.apply_half(seq, entry);
         Ok(HalfPlaced {
             seq,

@@ -5,7 +5,7 @@ use escrow_protocol::transaction::Resolution;
 
 use super::{Store, check_name};
 use crate::commit_log::{Head, Span};
-use crate::half_queue::{HAS_WORDS, HalfEntry};
+use crate::half_queue::{HAS_WORDS, HalfEntry, Row};
 use crate::log_view::Stored;
 use crate::queues::Need;
 use crate::record::half::{RELOCATE_PREFIX, WITHOUT_BYTES};
@@ -107,9 +107,7 @@ impl Store {
         self.space.check_op()?;
         check_name("client id", op.client_id)?;
         check_name("address", op.address)?;
-        let row = self.state.shared.half_row(seq)?.ok_or(Error::NotFound {
-            what: "half message",
-        })?;
+        let row = self.half_row(seq)?;
         let entry = row.entry;
         let is_conflict = matches!(op.kind, OpKind::Conflict { .. });
         if !entry.state.is_undecided() && !is_conflict {
@@ -124,12 +122,13 @@ impl Store {
             handle: entry.handle.0,
             previous: entry.last_op.0,
             decision,
-            client_id: op.client_id,
+            client_id: (self.state.names.name(entry.client) != op.client_id)
+                .then_some(op.client_id),
             address: op.address,
             reason: op.reason,
         };
         if let OpKind::Commit { queue_id } = op.kind {
-            return self.append_commit(now_ms, seq, queue_id, op.source, &body, need);
+            return self.append_commit(now_ms, (seq, row), queue_id, op.source, &body, need);
         }
         let kind = op.kind.record_kind();
         let head = Head {
@@ -145,28 +144,37 @@ impl Store {
         Ok(op_placed(&span, None))
     }
 
+    fn half_row(&self, seq: HalfSeq) -> Result<Row, Error> {
+        let row = self.state.shared.half_row(seq)?;
+        row.ok_or(Error::NotFound {
+            what: "half message",
+        })
+    }
+
     fn append_commit(
         &mut self,
         now_ms: i64,
-        seq: HalfSeq,
+        (seq, row): (HalfSeq, Row),
         queue_id: i32,
         source: Source,
         body: &OpBody<'_>,
         need: Durability,
     ) -> Result<OpPlaced, Error> {
-        self.relocate_if_old(now_ms, seq)?;
-        let row = self.state.shared.half_row(seq)?.ok_or(Error::NotFound {
-            what: "half message",
-        })?;
-        let words = self.word_hashes(&row.entry, row.place);
+        let row = self.relocate_if_old(now_ms, seq, row)?;
+        let words = self.word_hashes(seq, &row.entry, row.place);
         let topic = self.state.names.name(row.entry.topic).to_owned();
         let slot = self.state.queues.slot(&topic, queue_id);
         let commit = CommitBody {
             place: row.place,
             size: row.entry.size,
             queue_id,
-            tags: i64::from(row.entry.tags),
-            half_timestamp: row.entry.store_timestamp,
+            tags: row.entry.tags,
+            age_ms: self
+                .log
+                .timestamp(now_ms)
+                .saturating_sub(row.entry.store_timestamp)
+                .try_into()
+                .unwrap_or(0),
             unique: row.entry.unique_hash,
             topic: &topic,
             words: &words,
@@ -178,10 +186,10 @@ impl Store {
             position: slot.next,
             link: seq.0,
         };
-        let len = body.len() + CommitBody::len(&topic, words.len() / 8);
+        let len = body.len() + commit.len(body.handle);
         let span = self.log.append(head, now_ms, len, |_, out| {
             body.put(out);
-            commit.put(out);
+            commit.put(body.handle, out);
         })?;
         self.note(&span);
         self.state.apply_op(seq, Kind::Commit, source, span.offset);
@@ -193,9 +201,12 @@ impl Store {
 
     /// Hashes of the half's key words, 8 bytes each. A half that cannot be read is committed without them: its decision counts
     /// more than its keys.
-    fn word_hashes(&mut self, entry: &HalfEntry, place: u64) -> Vec<u8> {
+    fn word_hashes(&mut self, seq: HalfSeq, entry: &HalfEntry, place: u64) -> Vec<u8> {
         if entry.flags & HAS_WORDS == 0 {
             return Vec::new();
+        }
+        if let Some(words) = self.state.recent_words.of(seq) {
+            return words.iter().flat_map(|word| word.to_le_bytes()).collect();
         }
         let Ok(stored) = self
             .log
@@ -220,23 +231,22 @@ impl Store {
         words
     }
 
-    /// Carries the bytes of a half forward when its segment closed long ago, so that this commit does not keep it.
-    fn relocate_if_old(&mut self, now_ms: i64, seq: HalfSeq) -> Result<(), Error> {
-        let Some(row) = self.state.shared.half_row(seq)? else {
-            return Ok(());
-        };
+    /// Carries the bytes of a half forward when its segment closed long ago, so that this commit does not keep it. Gives the
+    /// half's row as it is then.
+    fn relocate_if_old(&mut self, now_ms: i64, seq: HalfSeq, row: Row) -> Result<Row, Error> {
         let Some((start, used)) = self.state.segments.range(..=row.place).next_back() else {
-            return Ok(());
+            return Ok(row);
         };
         let limit = i64::try_from(self.settings.relocate_after.as_millis()).unwrap_or(i64::MAX);
         if *start == self.log.segment_start() || used.newest.saturating_add(limit) > now_ms {
-            return Ok(());
+            return Ok(row);
         }
         match self.relocate(now_ms, seq) {
             // A half that cannot be read is committed where it is.
-            Err(Error::Damaged { .. } | Error::NotFound { .. }) => Ok(()),
-            other => other.map(|_| ()),
-        }
+            Err(Error::Damaged { .. } | Error::NotFound { .. }) => return Ok(row),
+            other => other?,
+        };
+        self.half_row(seq)
     }
 
     /// Copies a half's bytes to the end of the log. Its handle stays. Gives the bytes written.
@@ -325,11 +335,16 @@ fn op_placed(span: &Span, queue_offset: Option<QueueOffset>) -> OpPlaced {
     }
 }
 
-/// The wire image within a HALF or RELOCATE record.
-pub(crate) fn half_image(stored: &Stored) -> Option<&[u8]> {
+/// What a HALF or RELOCATE record holds.
+pub(crate) fn half_body(stored: &Stored) -> Option<HalfBody<'_>> {
     match stored.header.kind {
-        Kind::Half => HalfBody::decode(&stored.body).map(|half| half.image),
-        Kind::Relocate => RelocateBody::decode(&stored.body).map(|relocate| relocate.half.image),
+        Kind::Half => HalfBody::decode(&stored.body),
+        Kind::Relocate => RelocateBody::decode(&stored.body).map(|relocate| relocate.half),
         _ => None,
     }
+}
+
+/// The wire image within a HALF or RELOCATE record.
+pub(crate) fn half_image(stored: &Stored) -> Option<&[u8]> {
+    half_body(stored).map(|half| half.image)
 }

@@ -158,6 +158,8 @@ impl Store {
         let row = self.state.shared.half_row(seq)?.ok_or(Error::NotFound {
             what: "half message",
         })?;
-        crate::history::walk(row.entry.last_op.0, |offset| self.log.read(offset, 0))
+        crate::history::walk(row.entry.last_op.0, row.place, |offset| {
+            self.log.read(offset, 0)
+        })
     }
 }

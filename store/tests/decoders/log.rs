@@ -105,7 +105,7 @@ impl Log {
         let (subject, body) = self.body(kind, input);
         let mut record = vec![0; HEAD];
         record[8..12].copy_from_slice(&((HEAD + body.len()) as u32).to_le_bytes());
-        record[12..14].copy_from_slice(&[kind, 1]);
+        record[12..14].copy_from_slice(&[kind, 2]);
         record[14] = flags;
         record[15] = if wild { flags } else { 0 };
         record[16..24].copy_from_slice(&offset.to_le_bytes());
@@ -172,10 +172,17 @@ impl Log {
     fn op(&self, input: &mut Input<'_>) -> Vec<u8> {
         let mut body = Vec::new();
         for _ in 0..3 {
-            body.extend_from_slice(&self.offset(input).to_le_bytes());
+            put_varint(&mut body, self.offset(input));
         }
-        for _ in 0..3 {
-            put_text(&mut body, &input.text());
+        // The client id's length counts from 1: of an empty text it says that the half's sender is meant.
+        let client = input.text();
+        put_varint(
+            &mut body,
+            client.len() as u64 + u64::from(!client.is_empty()),
+        );
+        body.extend_from_slice(client.as_bytes());
+        for _ in 0..2 {
+            put_short_text(&mut body, &input.text());
         }
         body
     }
@@ -184,13 +191,13 @@ impl Log {
         let mut body = self.op(input);
         let topic = input.pick(&TOPICS).unwrap_or_default();
         let queue = i32::from(input.u8() & 3);
-        body.extend_from_slice(&self.offset(input).to_le_bytes());
+        put_varint(&mut body, self.offset(input));
+        put_varint(&mut body, u64::from(input.number() as u32));
+        put_varint(&mut body, u64::from(queue.cast_unsigned()));
         body.extend_from_slice(&(input.number() as u32).to_le_bytes());
-        body.extend_from_slice(&queue.to_le_bytes());
-        for _ in 0..3 {
-            body.extend_from_slice(&input.number().to_le_bytes());
-        }
-        put_text(&mut body, topic);
+        put_varint(&mut body, input.number());
+        body.extend_from_slice(&input.number().to_le_bytes());
+        put_short_text(&mut body, topic);
         body.extend_from_slice(input.short());
         (queue_hash(topic, queue), body)
     }
@@ -224,9 +231,10 @@ fn image(input: &mut Input<'_>) -> (u64, Vec<u8>) {
 }
 
 fn half(input: &mut Input<'_>) -> (u64, Vec<u8>) {
-    let mut body = (input.number() as u32).to_le_bytes().to_vec();
-    put_text(&mut body, input.pick(&["G", "H"]).unwrap_or_default());
-    put_text(&mut body, "c@1");
+    let mut body = Vec::new();
+    put_varint(&mut body, u64::from(input.number() as u32));
+    put_short_text(&mut body, input.pick(&["G", "H"]).unwrap_or_default());
+    put_short_text(&mut body, "c@1");
     let (_, image) = image(input);
     body.extend_from_slice(&image);
     (0, body)
@@ -257,6 +265,20 @@ fn topic_end(input: &mut Input<'_>) -> (u64, Vec<u8>) {
 
 fn put_text(body: &mut Vec<u8>, text: &str) {
     body.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    body.extend_from_slice(text.as_bytes());
+}
+
+/// As `store/src/le.rs`.
+fn put_varint(body: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        body.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    body.push(value as u8);
+}
+
+fn put_short_text(body: &mut Vec<u8>, text: &str) {
+    put_varint(body, text.len() as u64);
     body.extend_from_slice(text.as_bytes());
 }
 

@@ -56,7 +56,7 @@ pub(super) fn segment_page(start: u64, bytes: u64) -> Vec<u8> {
     let mut page = vec![0; PAGE];
     for at in [0, 2048] {
         page[at..at + 8].copy_from_slice(b"ESCROWLG");
-        page[at + 8] = 1;
+        page[at + 8] = 2;
         page[at + 16..at + 24].copy_from_slice(&start.to_le_bytes());
         page[at + 24..at + 32].copy_from_slice(&bytes.to_le_bytes());
     }
