@@ -12,8 +12,9 @@ use crate::ids::{narrow, wide};
 use crate::log_view::{LogView, Stored};
 use crate::record::header::{align, record_bytes};
 use crate::record::{HEADER_BYTES, Header, Kind};
-use crate::segment::{LOG_FOLDER, SEGMENT_HEADER_BYTES, Segment, SegmentHeader};
+use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader};
 use crate::spare::Spare;
+use crate::sync::{SyncDone, SyncJob};
 use crate::tail::memory_for;
 use crate::{Error, Settings};
 
@@ -81,6 +82,7 @@ pub(crate) struct CommitLog {
     /// A batch that left the tail.
     left: Option<Bytes>,
     folder_unsynced: bool,
+    is_syncing: bool,
     marked: u64,
     poison: Option<String>,
 }
@@ -117,6 +119,7 @@ impl CommitLog {
             unsynced: Vec::new(),
             left: None,
             folder_unsynced: false,
+            is_syncing: false,
             marked: 0,
             poison: None,
         })
@@ -295,45 +298,66 @@ impl CommitLog {
         self.buffer.drain(..len - len % narrow(PAGE));
         self.base = end - end % PAGE;
         if (end - self.segment.start).saturating_mul(16) > self.segment_bytes {
-            self.spare.want();
+            self.spare.want(end);
         }
-        if end.saturating_sub(self.durable) > self.unsynced_bytes_max {
+        // Who has a sync on its way waits for that.
+        if self.is_far_ahead() && !self.is_syncing {
             self.sync()?;
         }
         Ok(())
     }
 
-    /// Makes everything written durable.
+    /// Makes everything written durable, and waits for it.
     ///
     /// # Errors
     /// The disk failed (the log is poisoned from now on), or did so before.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        self.check_usable()?;
-        if self.durable == self.written {
-            return Ok(());
+        assert!(!self.is_syncing, "a sync that is on its way comes first");
+        match self.begin_sync()? {
+            Some(job) => self.finish_sync(job.run()),
+            None => Ok(()),
         }
-        let result = self.sync_files();
-        self.poison_on_error(result)?;
-        self.unsynced.clear();
-        self.folder_unsynced = false;
-        self.durable = self.written;
+    }
+
+    /// Begins to make everything written durable. `None` if it is, or while another sync is on its way.
+    ///
+    /// # Errors
+    /// The disk failed before.
+    pub(crate) fn begin_sync(&mut self) -> Result<Option<SyncJob>, Error> {
+        self.check_usable()?;
+        if self.is_syncing || self.durable == self.written {
+            return Ok(None);
+        }
+        self.is_syncing = true;
+        let left = self.unsynced.iter();
+        Ok(Some(SyncJob {
+            disk: self.disk.clone(),
+            segments: left.chain([&self.segment]).cloned().collect(),
+            with_folder: std::mem::take(&mut self.folder_unsynced),
+            until: self.written,
+        }))
+    }
+
+    /// The sync is over. Of what was written meanwhile nothing is known.
+    ///
+    /// # Errors
+    /// It failed (the log is poisoned from now on).
+    pub(crate) fn finish_sync(&mut self, done: SyncDone) -> Result<(), Error> {
+        self.is_syncing = false;
+        self.poison_on_error(done.result)?;
+        self.unsynced.retain(|segment| segment.end() > done.until);
+        self.durable = done.until;
         self.view.set_durable(self.durable);
         Ok(())
     }
 
-    fn sync_files(&self) -> Result<(), Error> {
-        for segment in self.unsynced.iter().chain([&self.segment]) {
-            segment
-                .file
-                .sync()
-                .map_err(Error::disk("sync", &segment.name))?;
-        }
-        if self.folder_unsynced {
-            self.disk
-                .sync_folder(LOG_FOLDER)
-                .map_err(Error::disk("sync", LOG_FOLDER))?;
-        }
-        Ok(())
+    pub(crate) fn is_syncing(&self) -> bool {
+        self.is_syncing
+    }
+
+    /// More would be unsynced than recovery may have to search.
+    pub(crate) fn is_far_ahead(&self) -> bool {
+        self.written.saturating_sub(self.durable) > self.unsynced_bytes_max
     }
 
     /// Writes down the durable watermark if nothing after the newest durable record states it: rot in the last batch is then

@@ -54,6 +54,7 @@ mod space;
 mod spare;
 mod state;
 mod store;
+mod sync;
 mod tail;
 mod upkeep;
 
@@ -80,4 +81,5 @@ pub use spare::Preallocator;
 pub use store::{
     HalfLookup, HalfPlaced, NewHalf, Op, OpKind, OpPlaced, Placed, ScheduleSource, Store,
 };
+pub use sync::{SyncDone, SyncJob};
 pub use upkeep::{Upkeep, Upkept};

@@ -2,13 +2,13 @@
 //! instead of 190. The writer takes the spare if it is ready and makes a fresh file if it is not; it never waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::Error;
 use crate::disk::{Disk, DiskFile};
 use crate::segment::LOG_FOLDER;
+use crate::{Error, PhysicalOffset};
 
 /// What one step writes.
 const STEP_BYTES: usize = 1 << 20;
@@ -35,6 +35,8 @@ enum State {
 pub(crate) struct Spare {
     state: Mutex<State>,
     wanted: AtomicBool,
+    /// How far the log is written.
+    written: AtomicU64,
 }
 
 impl Spare {
@@ -42,11 +44,13 @@ impl Spare {
         Spare {
             state: Mutex::new(State::Absent),
             wanted: AtomicBool::new(false),
+            written: AtomicU64::new(0),
         }
     }
 
-    /// The current segment fills up: a spare will be needed.
-    pub(crate) fn want(&self) {
+    /// The current segment fills up, the log is written up to here: a spare will be needed.
+    pub(crate) fn want(&self, written: u64) {
+        self.written.store(written, Ordering::Relaxed);
         self.wanted.store(true, Ordering::Relaxed);
     }
 
@@ -71,6 +75,11 @@ pub struct Preallocator {
 }
 
 impl Preallocator {
+    /// How far the log is written: how fast it grows says how soon the spare is needed.
+    pub fn written(&self) -> PhysicalOffset {
+        PhysicalOffset(self.spare.written.load(Ordering::Relaxed))
+    }
+
     /// Writes the next MiB of zeros if a spare segment is wanted. True if there is more to do.
     ///
     /// # Errors

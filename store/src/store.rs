@@ -24,7 +24,7 @@ use crate::spare::Preallocator;
 use crate::state::{Shared, State};
 use crate::{
     Arrival, Durability, Error, HalfSeq, PhysicalOffset, QueueOffset, RecoveryReport, Settings,
-    Source,
+    Source, SyncDone, SyncJob,
 };
 
 /// Names longer than this do not fit their fields.
@@ -126,6 +126,34 @@ impl Store {
     /// As [`Store::write`].
     pub fn sync(&mut self) -> Result<(), Error> {
         self.log.sync()
+    }
+
+    /// Begins to make everything written durable, for a sync that runs beside the writer. `None` if it is durable, or while
+    /// another sync is on its way. Until its outcome is given back to [`Store::finish_sync`], nothing may be called that syncs.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub fn begin_sync(&mut self) -> Result<Option<SyncJob>, Error> {
+        self.log.begin_sync()
+    }
+
+    /// The sync is over: what was written when it began is durable.
+    ///
+    /// # Errors
+    /// It failed: the store is poisoned until it is opened again.
+    pub fn finish_sync(&mut self, done: SyncDone) -> Result<(), Error> {
+        self.log.finish_sync(done)
+    }
+
+    /// A sync is on its way.
+    pub fn is_syncing(&self) -> bool {
+        self.log.is_syncing()
+    }
+
+    /// So much is unsynced that nothing more should be written before the sync that is on its way is over: it bounds what
+    /// recovery may have to search.
+    pub fn is_far_ahead(&self) -> bool {
+        self.log.is_far_ahead()
     }
 
     /// Shows, queue by queue and in order, every message whose need is met. To be called after each write and each sync.

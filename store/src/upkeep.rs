@@ -7,6 +7,9 @@ use crate::{CheckpointJob, Error, PhysicalOffset, RetentionReport, SpaceState, S
 /// How long an acknowledged message of an asynchronous store may stay unsynced.
 const SYNC_EVERY_MS: u64 = 250;
 
+/// A sync is due after so many bytes at the latest: a sync of more holds up whoever waits for the one behind it.
+const SYNC_EVERY_BYTES: u64 = 8 << 20;
+
 /// How often the chores get a step.
 const STEP_EVERY_MS: u64 = 1_000;
 
@@ -49,7 +52,7 @@ impl Upkeep {
 
     /// When a chore is due if nothing else happens.
     pub fn next_due(&self, store: &Store) -> u64 {
-        if store.written() > store.durable() {
+        if store.written() > store.durable() && !store.is_syncing() {
             self.step_due_ms.min(self.synced_ms + SYNC_EVERY_MS)
         } else {
             self.step_due_ms
@@ -58,7 +61,14 @@ impl Upkeep {
 
     /// Whether what is written should be synced although nobody waits for it.
     pub fn sync_due(&self, mono_ms: u64, store: &Store) -> bool {
-        store.written() > store.durable() && mono_ms >= self.synced_ms + SYNC_EVERY_MS
+        let unsynced = store.written().0.saturating_sub(store.durable().0);
+        let is_due = unsynced >= SYNC_EVERY_BYTES || mono_ms >= self.synced_ms + SYNC_EVERY_MS;
+        unsynced > 0 && is_due && !store.is_syncing()
+    }
+
+    /// Whether [`Upkeep::step`] has something to do. No sync may be on its way then.
+    pub fn is_due(&self, mono_ms: u64) -> bool {
+        mono_ms >= self.step_due_ms
     }
 
     /// A sync was made, or tried.
@@ -69,7 +79,7 @@ impl Upkeep {
     /// One step of every chore, if it is time.
     pub fn step(&mut self, mono_ms: u64, wall_ms: i64, store: &mut Store) -> Upkept {
         let mut upkept = Upkept::default();
-        if mono_ms < self.step_due_ms {
+        if !self.is_due(mono_ms) {
             return upkept;
         }
         self.step_due_ms = mono_ms + STEP_EVERY_MS;

@@ -34,6 +34,8 @@ struct Batch {
 struct Queue {
     batches: VecDeque<Batch>,
     closed: bool,
+    /// Somebody has something to tell that is no command.
+    woken: bool,
 }
 
 /// Room reserved for one hand-over; given back when the log thread has taken the batch.
@@ -121,15 +123,22 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
+    /// Ends the wait for commands, or the next one.
+    pub(crate) fn wake(&self) {
+        self.queue.lock().woken = true;
+        self.arrived.notify_one();
+    }
+
     /// Waits until there is something or `until` has come, then moves what is there into `into`.
     /// Returns false once the queue is closed and empty.
     pub(crate) fn take(&self, until: Instant, into: &mut Vec<Command>) -> bool {
         let mut queue = self.queue.lock();
-        while queue.batches.is_empty() && !queue.closed {
+        while queue.batches.is_empty() && !queue.closed && !queue.woken {
             if self.arrived.wait_until(&mut queue, until).timed_out() {
                 break;
             }
         }
+        queue.woken = false;
         let mut room = 0;
         while room < TAKE_MAX {
             let Some(batch) = queue.batches.pop_front() else {
@@ -221,6 +230,16 @@ mod tests {
         assert!(inbox.reserve(1, None).await.is_err());
         assert_eq!(take(&inbox), (1, true));
         assert_eq!(take(&inbox), (0, false));
+    }
+
+    #[test]
+    fn who_is_woken_before_it_waits_does_not_wait() {
+        let inbox = Inbox::new();
+        inbox.wake();
+        let mut taken = Vec::new();
+        let begun = Instant::now();
+        assert!(inbox.take(begun + Duration::from_secs(60), &mut taken));
+        assert!(begun.elapsed() < Duration::from_secs(30));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! The log thread: one named OS thread that owns the store and the coordinator by value.
 //!
 //! Everything that changes the log is a command in its bounded queue. It takes what is there,
-//! applies it, writes once, shows what may be shown, answers what needs no sync, syncs once if
-//! anybody waits for that, and answers the rest in log order. Reads do not pass through here:
+//! applies it, writes once, shows what may be shown, answers what needs no sync, has it synced if
+//! anybody waits for that, and answers the rest in log order. While a sync is on its way it goes on. Reads do not pass through here:
 //! they use the store's `Reader`.
 
 mod apply;
 mod command;
 mod inbox;
+mod syncer;
 mod upkeep;
 mod worker;
 
@@ -36,6 +37,7 @@ pub(crate) use command::{
 };
 use inbox::Inbox;
 pub(crate) use inbox::{CREDIT, Closed, Room};
+use syncer::Syncer;
 pub(crate) use worker::FlushPolicy;
 use worker::Worker;
 
@@ -126,7 +128,8 @@ impl LogHandle {
     pub(crate) fn start(parts: Parts) -> std::io::Result<(LogHandle, JoinHandle<()>)> {
         let inbox = Arc::new(Inbox::new());
         let health = Arc::new(Health::default());
-        let worker = Worker::new(parts, Arc::clone(&inbox), Arc::clone(&health));
+        let syncer = Syncer::start(Arc::clone(&inbox))?;
+        let worker = Worker::new(parts, Arc::clone(&inbox), Arc::clone(&health), syncer);
         let thread = std::thread::Builder::new().name("escrow-log".to_owned());
         let end = OnEnd {
             inbox: Arc::clone(&inbox),

@@ -34,6 +34,11 @@ impl Upkeep {
         self.chores.synced(now.mono_ms);
     }
 
+    /// Whether it is time for a step.
+    pub(super) fn is_due(&self, now: Now) -> bool {
+        self.chores.is_due(now.mono_ms)
+    }
+
     /// One step of every chore, if it is time.
     pub(super) fn step(&mut self, now: Now, store: &mut Store) {
         let Upkept {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use escrow_coordinator::{CheckRequest, Coordinator, Now};
-use escrow_store::{Arrival, Durability, Error, Settling, Store, Waiting};
+use escrow_store::{Arrival, Durability, Error, Settling, Store, SyncDone, Waiting};
 use tokio::sync::mpsc;
 
 use super::inbox::Inbox;
+use super::syncer::Syncer;
 use super::upkeep::Upkeep;
 use super::{Health, LogError, Parts};
 use crate::clock::Clock;
@@ -42,10 +43,16 @@ pub(super) struct Worker {
     due: Vec<CheckRequest>,
     upkeep: Upkeep,
     health: Arc<Health>,
+    syncer: Syncer,
 }
 
 impl Worker {
-    pub(super) fn new(parts: Parts, inbox: Arc<Inbox>, health: Arc<Health>) -> Worker {
+    pub(super) fn new(
+        parts: Parts,
+        inbox: Arc<Inbox>,
+        health: Arc<Health>,
+        syncer: Syncer,
+    ) -> Worker {
         Worker {
             upkeep: Upkeep::new(parts.clock.now(), &parts.store, parts.jobs),
             store: parts.store,
@@ -59,6 +66,7 @@ impl Worker {
             checks: parts.checks,
             due: Vec::new(),
             health,
+            syncer,
         }
     }
 
@@ -70,6 +78,9 @@ impl Worker {
             let soon = self.clock.now().mono_ms + 1;
             let until = self.clock.instant(self.next_wake().max(soon));
             let open = self.inbox.take(until, &mut taken);
+            if let Some(done) = self.syncer.done() {
+                self.synced(done);
+            }
             let now = self.clock.now();
             for command in taken.drain(..) {
                 self.apply(now, command);
@@ -79,12 +90,31 @@ impl Worker {
             if !open {
                 break;
             }
-            self.upkeep.step(now, &mut self.store);
+            self.keep_up(now);
             for notice in self.coordinator.take_notices() {
                 tracing::warn!(?notice, "transactions");
             }
         }
+        while self.store.is_syncing() {
+            self.await_sync();
+            self.settle(self.clock.now());
+        }
         Upkeep::close(self.clock.now(), &mut self.store);
+    }
+
+    /// The chores, which may sync: what is on its way comes first.
+    fn keep_up(&mut self, now: Now) {
+        if self.upkeep.is_due(now) {
+            self.await_sync();
+            self.upkeep.step(now, &mut self.store);
+        }
+    }
+
+    fn await_sync(&mut self) {
+        if self.store.is_syncing() {
+            let done = self.syncer.wait();
+            self.synced(done);
+        }
     }
 
     /// Monotonic milliseconds at which something is due without any command.
@@ -105,20 +135,37 @@ impl Worker {
         }
     }
 
-    /// Writes, shows, answers; syncs if anybody waits for it; shows and answers the rest.
+    /// Writes, shows, answers what waits for no sync, and has the rest synced: at once if nothing else is to be done, else
+    /// beside what is.
     fn settle(&mut self, now: Now) {
         let is_sync_due = self.upkeep.sync_due(now, &self.store);
-        if is_sync_due || self.waiting.last_need() == Durability::Synced {
-            self.upkeep.synced(now);
-        }
         let mut edge = Edge(&self.long_polls);
-        let settled = self.waiting.settle(&mut self.store, is_sync_due, &mut edge);
-        if let Err(error) = settled {
-            self.health.failed(&error.to_string());
+        match self.waiting.write(&mut self.store, is_sync_due, &mut edge) {
+            Ok(Some(job)) => {
+                self.upkeep.synced(now);
+                if self.inbox.waiting() == 0 && !is_sync_due {
+                    self.synced(job.run());
+                } else {
+                    self.syncer.begin(job);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => self.health.failed(&error.to_string()),
+        }
+        if self.store.is_far_ahead() {
+            self.await_sync();
         }
         for check in self.due.drain(..) {
             // The check sender ends only after this thread.
             let _ = self.checks.send(check);
+        }
+    }
+
+    /// A sync is over: shows and answers what waited for it.
+    fn synced(&mut self, done: SyncDone) {
+        let mut edge = Edge(&self.long_polls);
+        if let Err(error) = self.waiting.synced(&mut self.store, done, &mut edge) {
+            self.health.failed(&error.to_string());
         }
     }
 }
