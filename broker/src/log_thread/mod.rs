@@ -41,6 +41,9 @@ use syncer::Syncer;
 pub(crate) use worker::FlushPolicy;
 use worker::Worker;
 
+/// What helps against a store that has failed: it takes nothing more until it is opened again.
+const CURE: &str = "mend the disk, then restart the broker";
+
 /// Why the log thread did not do what it was asked to.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum LogError {
@@ -65,6 +68,9 @@ impl LogError {
         };
         let remark = match self {
             LogError::Closed => self.to_string(),
+            LogError::Store(error) if error.kind() == ErrorKind::Stop => {
+                format!("service not available now: {error}; {CURE}")
+            }
             LogError::Store(error) => format!("service not available now: {error}"),
         };
         Refusal::new(code, remark)
@@ -95,8 +101,8 @@ impl Health {
     fn failed(&self, cause: &str) {
         let mut failure = self.failure.lock();
         if failure.is_none() {
-            tracing::error!(cause, "nothing more is acknowledged until a restart");
-            *failure = Some(cause.to_owned());
+            tracing::error!(cause, "nothing more is acknowledged: {CURE}");
+            *failure = Some(format!("{cause}; {CURE}"));
         }
     }
 }
