@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use escrow_broker::Broker;
 use escrow_broker::config::{DOCS, Settings, Sources};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The setting that must not show up in a process list: given by file only.
@@ -117,12 +118,26 @@ fn environment() -> Vec<(String, String)> {
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
     let settings = args.settings()?;
     log_to_stderr();
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let served = runtime.block_on(serve(settings));
     runtime.shutdown_timeout(LAST_WORDS);
     served
+}
+
+/// Every connection and every file takes a descriptor, and the usual soft limit, 1,024, is meant for programs that use
+/// `select`.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, ?limit, "cannot raise the limit of file descriptors");
+    }
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
