@@ -72,6 +72,8 @@ pub struct Preallocator {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) spare: Arc<Spare>,
     pub(crate) segment_bytes: u64,
+    /// What a spare must leave free: where messages are refused, it would take the room of the log itself.
+    pub(crate) free_bytes_min: u64,
 }
 
 impl Preallocator {
@@ -80,7 +82,7 @@ impl Preallocator {
         PhysicalOffset(self.spare.written.load(Ordering::Relaxed))
     }
 
-    /// Writes the next MiB of zeros if a spare segment is wanted. True if there is more to do.
+    /// Writes the next MiB of zeros if a spare segment is wanted and there is room for all of it. True if there is more to do.
     ///
     /// # Errors
     /// The disk failed; the spare is given up and tried anew at the next call. The log itself is not affected.
@@ -105,6 +107,13 @@ impl Preallocator {
 
     fn advance(&self, state: State) -> Result<State, Error> {
         match state {
+            State::Absent if !self.has_room(0)? => Ok(State::Absent),
+            State::Filling { done, .. } if !self.has_room(done)? => {
+                self.disk
+                    .remove(SPARE_NAME)
+                    .map_err(Error::disk("remove", SPARE_NAME))?;
+                Ok(State::Absent)
+            }
             State::Absent => {
                 let file = self
                     .disk
@@ -131,5 +140,13 @@ impl Preallocator {
             // Only one maintenance thread steps; a second one finds nothing to do.
             State::Busy | State::Ready => Ok(state),
         }
+    }
+
+    /// Whether there is room for what is still to be written.
+    fn has_room(&self, done: u64) -> Result<bool, Error> {
+        let free = self.disk.free_bytes();
+        let free = free.map_err(Error::disk("free space of", "."))?;
+        let needed = self.segment_bytes - done;
+        Ok(free >= self.free_bytes_min.saturating_add(needed))
     }
 }

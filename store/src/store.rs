@@ -210,6 +210,7 @@ impl Store {
             disk: self.disk.clone(),
             spare: self.log.spare(),
             segment_bytes,
+            free_bytes_min: self.settings.free_bytes_refuse,
         }
     }
 }

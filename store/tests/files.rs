@@ -95,6 +95,35 @@ fn the_spare_segment_is_taken_when_it_is_ready() {
 }
 
 #[test]
+fn the_spare_segment_does_not_take_the_last_room_of_the_disk() {
+    const MIB: u64 = 1 << 20;
+    let disk = MemoryDisk::new();
+    let settings = Settings {
+        segment_bytes: 4 * MIB,
+        free_bytes_refuse: 10 * MIB,
+        ..Settings::tiny()
+    };
+    disk.set_free_bytes(14 * MIB);
+    let (mut store, _) = open_with(&disk, settings);
+    while store.end().0 < MIB / 2 {
+        half(&mut store, "T", 0, "U", &[7; 10_000]);
+        settle(&mut store);
+    }
+    let has_spare = || disk.names().contains(&"log/spare".to_owned());
+    let preallocator = store.preallocator();
+    assert!(preallocator.step().unwrap() && preallocator.step().unwrap());
+    assert!(has_spare());
+    disk.set_free_bytes(12 * MIB);
+    assert!(!preallocator.step().unwrap(), "three MiB are missing");
+    assert!(!has_spare(), "and what was taken is given back");
+    assert!(!preallocator.step().unwrap());
+    assert!(!has_spare());
+    disk.set_free_bytes(14 * MIB);
+    while preallocator.step().unwrap() {}
+    assert!(has_spare());
+}
+
+#[test]
 fn opening_reads_pages_of_undecided_halfs_only() {
     let disk = MemoryDisk::new();
     let settings = Settings {
