@@ -111,7 +111,7 @@ impl DataFolder {
             action,
             source,
         };
-        fs::create_dir_all(path).map_err(|error| unusable("create it", error))?;
+        escrow_store::make_folder(path).map_err(|error| unusable("create it", error))?;
         let lock = lock(path)?;
         let identity = match fs::read_to_string(path.join(IDENTITY_FILE)) {
             Ok(text) => check(path, &text, broker, cluster)?,

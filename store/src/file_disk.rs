@@ -43,8 +43,11 @@ impl FileDisk {
     }
 }
 
-/// Makes a folder, durably: what is in it later would be lost with its name.
-fn make_folder(folder: &Path) -> io::Result<()> {
+/// Makes a folder unless it is there, and those above it, durably: what is in it later would be lost with its name.
+///
+/// # Errors
+/// What the file system says.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }

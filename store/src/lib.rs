@@ -63,7 +63,7 @@ pub use consume_queue::{Boundary, QueueEntry};
 pub use decisions::{DecisionPage, DecisionQuery, DecisionRecord};
 pub use disk::{Disk, DiskFile, DiskLock};
 pub use error::{Error, ErrorKind};
-pub use file_disk::FileDisk;
+pub use file_disk::{FileDisk, make_folder};
 pub use half_queue::{HalfEntry, HalfState, Oldest};
 pub use hash::key_hash;
 pub use history::{OpRecord, OpRecordKind};
