@@ -16,10 +16,12 @@ mod random;
 mod wire;
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use audit::Audit;
 use ledger::Ledger;
+use load::Ended;
 use process::Serve;
 use random::Random;
 
@@ -56,7 +58,13 @@ fn nothing_acknowledged_is_lost_and_nothing_undecided_is_delivered() {
             for producer in 0..PRODUCERS {
                 let random = Random::new(random.below(u64::MAX) ^ producer);
                 let ledger = &ledger;
-                scope.spawn(move || load::run(broker, ledger, random));
+                scope.spawn(move || {
+                    match load::run(broker, ledger, random, &AtomicBool::new(true)) {
+                        Ended::Broken => {}
+                        Ended::Told => unreachable!("nobody tells it to"),
+                        Ended::Refused(reply) => panic!("refused: {reply:?}"),
+                    }
+                });
             }
             // Not a wait for something: the moment of the crash is what the test draws.
             std::thread::sleep(Duration::from_millis(life));

@@ -43,14 +43,8 @@ impl Wire {
     /// The connection ended; which requests were served is then unknown.
     pub(crate) fn call_all(&mut self, requests: Vec<Frame>) -> io::Result<Vec<Frame>> {
         let first = self.opaque;
-        let mut out = BytesMut::new();
         let count = requests.len();
-        for mut request in requests {
-            request.opaque = self.opaque;
-            self.opaque += 1;
-            request.encode(&mut out).map_err(io::Error::other)?;
-        }
-        self.stream.write_all(&out)?;
+        self.send(requests)?;
         let mut replies: Vec<Option<Frame>> = (0..count).map(|_| None).collect();
         let mut missing = count;
         while missing > 0 {
@@ -67,11 +61,23 @@ impl Wire {
         Ok(replies.into_iter().flatten().collect())
     }
 
+    /// Sends all requests in one write and waits for nothing.
+    pub(crate) fn send(&mut self, requests: Vec<Frame>) -> io::Result<()> {
+        let mut out = BytesMut::new();
+        for mut request in requests {
+            request.opaque = self.opaque;
+            self.opaque += 1;
+            request.encode(&mut out).map_err(io::Error::other)?;
+        }
+        self.stream.write_all(&out)
+    }
+
     pub(crate) fn call(&mut self, request: Frame) -> io::Result<Frame> {
         Ok(self.call_all(vec![request])?.remove(0))
     }
 
-    fn receive(&mut self) -> io::Result<Frame> {
+    /// Waits for the next frame.
+    pub(crate) fn receive(&mut self) -> io::Result<Frame> {
         loop {
             if let Some(frame) = Frame::decode(&mut self.inbox).map_err(io::Error::other)? {
                 return Ok(frame);
