@@ -203,7 +203,7 @@ impl Coordinator {
         if operator.reason.trim().is_empty() {
             return Err(DecideRefused::NoReason);
         }
-        let entry = store.half(seq).ok_or(DecideRefused::NotFound)?;
+        let entry = store.kept_half(seq)?.ok_or(DecideRefused::NotFound)?;
         let half = Half { seq, entry };
         self.settle(store, now, half, decision, operator.word(), write_queues)
     }

@@ -102,7 +102,7 @@ impl Coordinator {
                 capability: Capability::Shown,
             },
         );
-        if let Some(ack) = self.repetition_of(store, now, &half.message, &wishes) {
+        if let Some(ack) = self.repetition_of(store, now, &half.message, &wishes)? {
             self.counters.duplicates += 1;
             return Ok(ack);
         }
@@ -112,37 +112,54 @@ impl Coordinator {
     /// The half that this one repeats: same group and `UNIQ_KEY` within the window, undecided, and the same
     /// message besides. The last is our caution: an application that sends its message object a second time
     /// with another body does not mean the first.
+    ///
+    /// # Errors
+    /// The disk does not give the bytes of the one it may repeat: to store it would perhaps be to store it twice.
     fn repetition_of(
         &self,
         store: &Store,
         now: Now,
         message: &Message<'_>,
         wishes: &Wishes<'_>,
-    ) -> Option<HalfAck> {
-        let (group, unique) = (wishes.group, wishes.unique);
-        if unique.is_empty() {
-            return None;
-        }
-        let key = dedupe::key(store.name_id(group)?, key_hash(unique));
-        let seq = self.window.find(key)?;
-        let entry = store.undecided_half(seq)?;
-        if self.timeline.age_ms(now, entry.store_timestamp) >= WINDOW_MS {
-            return None;
-        }
-        let image = store.half_image(seq).ok()?;
-        let stored = escrow_protocol::message::decode(&image).ok()?;
-        let is_same = store.name(entry.group) == group
-            && Properties(stored.properties).get(name::UNIQ_KEY) == Some(unique)
-            && stored.topic == message.topic
-            && stored.body == message.body;
-        is_same.then(|| HalfAck {
+    ) -> Result<Option<HalfAck>, escrow_store::Error> {
+        let Some((seq, entry)) = self.candidate(store, now, wishes) else {
+            return Ok(None);
+        };
+        let image = match store.half_image(seq) {
+            Ok(image) => image,
+            Err(error) if error.kind() == ErrorKind::Stop => return Err(error),
+            Err(_) => return Ok(None),
+        };
+        let is_same = escrow_protocol::message::decode(&image).is_ok_and(|stored| {
+            Properties(stored.properties).get(name::UNIQ_KEY) == Some(wishes.unique)
+                && stored.topic == message.topic
+                && stored.body == message.body
+        });
+        Ok(is_same.then(|| HalfAck {
             handle: entry.handle,
             seq,
             queue_id: entry.queue_id,
             store_timestamp: entry.store_timestamp,
             duplicate: true,
             durable_at: PhysicalOffset(entry.handle.0 + 1),
-        })
+        }))
+    }
+
+    /// The undecided half of the same group whose key has the same hash, if it is not too old.
+    fn candidate(
+        &self,
+        store: &Store,
+        now: Now,
+        wishes: &Wishes<'_>,
+    ) -> Option<(HalfSeq, HalfEntry)> {
+        if wishes.unique.is_empty() {
+            return None;
+        }
+        let key = dedupe::key(store.name_id(wishes.group)?, key_hash(wishes.unique));
+        let seq = self.window.find(key)?;
+        let entry = store.undecided_half(seq)?;
+        let is_young = self.timeline.age_ms(now, entry.store_timestamp) < WINDOW_MS;
+        (is_young && store.name(entry.group) == wishes.group).then_some((seq, entry))
     }
 
     fn store_half(

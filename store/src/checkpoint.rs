@@ -354,8 +354,13 @@ pub(crate) fn finish(
 
 /// Takes both copies away: the next open rebuilds everything from the log.
 pub(crate) fn remove(disk: &dyn Disk) -> Result<(), Error> {
-    for name in NAMES.into_iter().filter(|name| disk.open(name).is_ok()) {
-        disk.remove(name).map_err(Error::disk("remove", name))?;
+    for name in NAMES {
+        match disk.remove(name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::disk("remove", name)(error));
+            }
+            _ => {}
+        }
     }
     disk.sync_folder(CHECKPOINT_FOLDER)
         .map_err(Error::disk("sync", CHECKPOINT_FOLDER))

@@ -98,7 +98,10 @@ impl CommitLog {
     ) -> Result<CommitLog, Error> {
         let base = resume.end - resume.end % PAGE;
         let mut buffer = vec![0; narrow(resume.end - base)];
-        segment.read(&mut buffer, base)?;
+        let read = segment.read(&mut buffer, base)?;
+        if read < buffer.len() {
+            return Err(segment.damaged(base, "the last page is cut short"));
+        }
         view.set_written(resume.end);
         view.set_durable(resume.end);
         Ok(CommitLog {

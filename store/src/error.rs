@@ -135,3 +135,8 @@ impl Error {
         }
     }
 }
+
+/// True if a file is not there: it has left, or was lost. Whatever else a disk says may be otherwise the next time.
+pub(crate) fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::Disk { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}

@@ -147,7 +147,8 @@ impl HalfQueue {
     }
 
     /// An op record. The one function that changes a half's state, for append and replay alike; an op that is older than what
-    /// the entry knows already changes nothing.
+    /// the entry knows already changes nothing. Its page is written again all the same: one that knows more than its checkpoint
+    /// is from a checkpoint that failed, and nobody knows whether it is durable.
     pub(crate) fn apply_op(
         &mut self,
         seq: HalfSeq,
@@ -158,6 +159,7 @@ impl HalfQueue {
         let Some(entry) = self.table.get_mut(seq.0) else {
             return;
         };
+        self.dirty.insert(seq.0 / ENTRIES_PER_PAGE);
         if at <= entry.last_op {
             return;
         }
@@ -182,7 +184,6 @@ impl HalfQueue {
             self.count(seq.0, &before, false);
             self.count(seq.0, &after, true);
         }
-        self.touch(seq.0);
     }
 
     /// Notes that damage may hide what became of a half.
@@ -254,6 +255,11 @@ impl HalfQueue {
     /// The entry of a half that is in memory, as every undecided one is.
     pub(crate) fn get(&self, seq: HalfSeq) -> Option<&HalfEntry> {
         self.table.get(seq.0)
+    }
+
+    /// What memory has of a half.
+    pub(crate) fn in_memory_row(&self, seq: HalfSeq) -> Option<Row> {
+        self.row(seq.0)
     }
 
     fn row(&self, seq: u64) -> Option<Row> {

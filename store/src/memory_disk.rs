@@ -35,8 +35,12 @@ struct Inner {
     used_bytes: u64,
     writes: u64,
     syncs: u64,
+    reads: u64,
+    fail_read: Option<u64>,
     fail_write: Option<u64>,
     fail_sync: Option<u64>,
+    /// A failed sync forgets what it did not write.
+    forgets: bool,
     locked: bool,
 }
 
@@ -81,8 +85,11 @@ impl MemoryDisk {
             used_bytes: 0,
             writes: 0,
             syncs: 0,
+            reads: 0,
+            fail_read: None,
             fail_write: None,
             fail_sync: None,
+            forgets: false,
             locked: false,
         };
         MemoryDisk {
@@ -123,6 +130,12 @@ impl MemoryDisk {
         MemoryDisk::with(inner.files.clone(), inner.names.clone(), inner.next_file)
     }
 
+    /// Fails the read after `reads` more, and none after it. Opening, listing and asking for a size are reads too.
+    pub fn fail_read_after(&self, reads: u64) {
+        let mut inner = self.inner.lock();
+        inner.fail_read = Some(inner.reads + reads + 1);
+    }
+
     /// Fails the write after `writes` more, and every one from then on.
     pub fn fail_write_after(&self, writes: u64) {
         let mut inner = self.inner.lock();
@@ -133,6 +146,13 @@ impl MemoryDisk {
     pub fn fail_sync_after(&self, syncs: u64) {
         let mut inner = self.inner.lock();
         inner.fail_sync = Some(inner.syncs + syncs);
+    }
+
+    /// As [`MemoryDisk::fail_sync_after`], and what such a sync of a file should have written counts as written from then on, as
+    /// on Linux: reads show it, no later sync writes it, a power loss shows that it never was there.
+    pub fn forget_at_sync_after(&self, syncs: u64) {
+        self.inner.lock().forgets = true;
+        self.fail_sync_after(syncs);
     }
 
     /// What [`Disk::free_bytes`] says.
@@ -192,6 +212,14 @@ impl Inner {
         self.next_file += 1;
         self.names.insert(name.to_owned(), number);
         number
+    }
+
+    fn count_read(&mut self) -> io::Result<()> {
+        self.reads += 1;
+        if self.fail_read == Some(self.reads) {
+            return Err(io::Error::other("injected read failure"));
+        }
+        Ok(())
     }
 
     fn count_write(&mut self) -> io::Result<()> {
@@ -266,12 +294,10 @@ impl Disk for MemoryDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let number = *self
-            .inner
-            .lock()
-            .names
-            .get(name)
-            .ok_or_else(|| not_found(name))?;
+        let mut inner = self.inner.lock();
+        inner.count_read()?;
+        let number = *inner.names.get(name).ok_or_else(|| not_found(name))?;
+        drop(inner);
         Ok(Arc::new(MemoryFile {
             inner: self.inner.clone(),
             number,
@@ -279,7 +305,8 @@ impl Disk for MemoryDisk {
     }
 
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
+        inner.count_read()?;
         Ok(inner
             .names
             .keys()
@@ -381,7 +408,8 @@ impl MemoryFile {
 
 impl DiskFile for MemoryFile {
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.with(|_, content| {
+        self.with(|inner, content| {
+            inner.count_read()?;
             let rest = content.now.get(narrow(offset)..).unwrap_or_default();
             let count = rest.len().min(into.len());
             if let (Some(place), Some(bytes)) = (into.get_mut(..count), rest.get(..count)) {
@@ -403,7 +431,11 @@ impl DiskFile for MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         self.with(|inner, content| {
-            inner.count_sync()?;
+            let counted = inner.count_sync();
+            if counted.is_err() && inner.forgets {
+                content.unsynced.clear();
+            }
+            counted?;
             let writes = std::mem::take(&mut content.unsynced);
             if content.durable.len() < content.now.len() {
                 content.durable.resize(content.now.len(), 0);
@@ -416,7 +448,10 @@ impl DiskFile for MemoryFile {
     }
 
     fn size(&self) -> io::Result<u64> {
-        self.with(|_, content| Ok(wide(content.now.len())))
+        self.with(|inner, content| {
+            inner.count_read()?;
+            Ok(wide(content.now.len()))
+        })
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {

@@ -5,6 +5,7 @@
 //! D is damage in what was acknowledged: nothing is cut, one record is stepped over. P at or above D was never known to be
 //! durable: the log is cut there, the bytes are saved under `lost+found/`, the report names them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 mod cut;
@@ -12,6 +13,7 @@ mod replay;
 pub(crate) mod report;
 mod restore;
 mod resume;
+mod rewrite;
 pub(crate) mod scan;
 
 use cut::LOST_FOLDER;
@@ -67,6 +69,7 @@ pub(crate) fn recover(
         disk,
         settings,
         durable: resume.end,
+        window: VecDeque::new(),
         at: scan.segment_of(resume.end).map_or(resume.end, first),
         scan,
         previous: (resume.end
@@ -80,7 +83,7 @@ pub(crate) fn recover(
         report,
     };
     replay.run()?;
-    replay.open_log(&segments, now_ms)
+    replay.open_log(now_ms)
 }
 
 fn open_segments(disk: &dyn Disk, settings: &Settings, now_ms: i64) -> Result<Vec<Segment>, Error> {

@@ -93,6 +93,8 @@ fn decode_copy(copy: &[u8]) -> Option<(SegmentHeader, u32)> {
 pub(crate) struct Segment {
     pub(crate) start: u64,
     pub(crate) bytes: u64,
+    /// When it was made, ms; 0 if that is lost.
+    created: i64,
     pub(crate) name: String,
     pub(crate) file: Arc<dyn DiskFile>,
     /// False if both copies of the header were bad; the file name then gave the start.
@@ -103,6 +105,15 @@ impl Segment {
     /// Where the next segment starts.
     pub(crate) fn end(&self) -> u64 {
         self.start.saturating_add(self.bytes)
+    }
+
+    /// What its first page says, or should.
+    pub(crate) fn header(&self) -> SegmentHeader {
+        SegmentHeader {
+            start: self.start,
+            bytes: self.bytes,
+            created: self.created,
+        }
     }
 
     /// The name of the segment that starts at `start`.
@@ -130,6 +141,7 @@ impl Segment {
         Ok(Segment {
             start: header.start,
             bytes: header.bytes,
+            created: header.created,
             name,
             file,
             header_is_good: true,
@@ -161,6 +173,7 @@ impl Segment {
         Ok(Some(Segment {
             start,
             bytes,
+            created: header.map_or(0, |header| header.created),
             name,
             file,
             header_is_good,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use escrow_protocol::message;
 
 use crate::consume_queue::QueueEntry;
+use crate::error::is_missing;
 use crate::half_queue::{
     HAS_DOMAIN, HAS_WORDS, HalfEntry, HalfState, LOG_DAMAGED, LOG_DAMAGED_REASON, NO_IMMUNITY,
     Where,
@@ -27,7 +28,7 @@ use crate::record::image::Searchable;
 use crate::record::meta::META_DELETE;
 use crate::record::op::read_op_flags;
 use crate::record::{CommitBody, HalfBody, Header, Kind, MetaBody, OpBody, RelocateBody};
-use crate::{HalfSeq, NewHalf, PhysicalOffset, Source};
+use crate::{Error, HalfSeq, NewHalf, PhysicalOffset, Source};
 use damaged::lost_half;
 use entry::commit_entry;
 pub(crate) use entry::{entry_of, message_entry};
@@ -61,9 +62,15 @@ pub(crate) struct State {
     pub(crate) first_half_is_unknown: bool,
 }
 
-/// A record whose body cannot be used.
+/// Why a record is not applied.
 #[derive(Debug)]
-pub(crate) struct Malformed;
+pub(crate) enum NotApplied {
+    /// Its body cannot be used.
+    Malformed,
+    /// The disk does not give what is known of its half: another time it may.
+    Disk(Error),
+}
+use NotApplied::Malformed;
 
 impl State {
     pub(crate) fn new(shared: Arc<Shared>) -> State {
@@ -97,7 +104,7 @@ impl State {
     }
 
     /// Applies a record that replay found good.
-    pub(crate) fn apply(&mut self, stored: &Stored) -> Result<(), Malformed> {
+    pub(crate) fn apply(&mut self, stored: &Stored) -> Result<(), NotApplied> {
         let Stored { header, body } = stored;
         match header.kind {
             Kind::Normal | Kind::Delivery => self.replay_message(header, body),
@@ -113,6 +120,7 @@ impl State {
             Kind::Commit => self.replay_commit(header, body),
             Kind::Rollback | Kind::Park | Kind::Resume | Kind::Answer | Kind::Conflict => {
                 let seq = HalfSeq(header.link);
+                self.recall(seq).map_err(NotApplied::Disk)?;
                 self.apply_op(seq, header.kind, source_of(header), header.offset);
                 // An open that found damage parked it: what it feared is no less true at the next one.
                 let op = OpBody::decode(body).filter(|_| header.kind == Kind::Park);
@@ -134,7 +142,7 @@ impl State {
         }
     }
 
-    fn replay_message(&mut self, header: &Header, body: &[u8]) -> Result<(), Malformed> {
+    fn replay_message(&mut self, header: &Header, body: &[u8]) -> Result<(), NotApplied> {
         let message = message::decode(body).map_err(|_| Malformed)?;
         let mut searchable = std::mem::take(&mut self.searchable);
         searchable.read(message.properties);
@@ -178,7 +186,7 @@ impl State {
         *next = (*next).max(offset.saturating_add(1));
     }
 
-    fn replay_half(&mut self, header: &Header, body: &[u8]) -> Result<(), Malformed> {
+    fn replay_half(&mut self, header: &Header, body: &[u8]) -> Result<(), NotApplied> {
         let half = HalfBody::decode(body).ok_or(Malformed)?;
         let entry = self
             .half_entry(&half, header.offset, header.store_timestamp)
@@ -245,7 +253,7 @@ impl State {
         }
     }
 
-    fn replay_relocate(&mut self, header: &Header, body: &[u8]) -> Result<(), Malformed> {
+    fn replay_relocate(&mut self, header: &Header, body: &[u8]) -> Result<(), NotApplied> {
         let relocate = RelocateBody::decode(body).ok_or(Malformed)?;
         let entry = self
             .half_entry(&relocate.half, relocate.handle, relocate.store_timestamp)
@@ -268,8 +276,10 @@ impl State {
         Ok(())
     }
 
-    fn replay_commit(&mut self, header: &Header, body: &[u8]) -> Result<(), Malformed> {
+    fn replay_commit(&mut self, header: &Header, body: &[u8]) -> Result<(), NotApplied> {
         let (_, commit) = CommitBody::decode(body).ok_or(Malformed)?;
+        self.recall(HalfSeq(header.link))
+            .map_err(NotApplied::Disk)?;
         self.apply_op(
             HalfSeq(header.link),
             Kind::Commit,
@@ -311,16 +321,30 @@ impl State {
         self.note_reference(commit.place, time);
     }
 
+    /// Brings what is known of a half into memory, if only a file knows it, so that an op can be applied. Of one whose page is
+    /// damaged nothing is known.
+    ///
+    /// # Errors
+    /// The disk does not give the page.
+    pub(crate) fn recall(&mut self, seq: HalfSeq) -> Result<(), Error> {
+        if !matches!(
+            self.shared.halfs.read().locate(seq),
+            Where::File | Where::Left
+        ) {
+            return Ok(());
+        }
+        match self.shared.half_row(seq) {
+            Ok(Some(row)) => self.shared.halfs.write().recall(seq, row),
+            Ok(None) | Err(Error::Damaged { .. }) => {}
+            Err(error) if is_missing(&error) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Applies an op to a half that is in memory; see [`State::recall`].
     pub(crate) fn apply_op(&mut self, seq: HalfSeq, kind: Kind, source: Source, at: u64) {
         let mut halfs = self.shared.halfs.write();
-        if matches!(halfs.locate(seq), Where::File | Where::Left) {
-            drop(halfs);
-            let row = self.shared.half_row(seq);
-            halfs = self.shared.halfs.write();
-            if let Ok(Some(row)) = row {
-                halfs.recall(seq, row);
-            }
-        }
         halfs.apply_op(seq, kind, source, PhysicalOffset(at));
     }
 

@@ -165,6 +165,19 @@ fn the_window_survives_a_restart() {
 }
 
 #[test]
+fn a_half_sent_again_is_not_stored_twice_because_the_first_cannot_be_read_this_time() {
+    let mut world = World::new();
+    let first = world.half(1, "k");
+    world.crash(5_000);
+    world.fail_read();
+    let text = properties("k", "");
+    let refused = world.send(half(&text, 1)).expect_err("it may be the same");
+    assert_eq!(refused.code(), response::SERVICE_NOT_AVAILABLE);
+    assert_eq!(world.half(1, "k").seq, first.seq);
+    assert_eq!(world.undecided(), 1);
+}
+
+#[test]
 fn a_half_without_unique_key_is_never_a_repetition() {
     let mut world = World::new();
     for _ in 0..2 {

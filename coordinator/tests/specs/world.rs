@@ -120,6 +120,11 @@ impl World {
         }
     }
 
+    /// The next read of the disk fails, once.
+    pub(crate) fn fail_read(&self) {
+        self.disk.fail_read_after(0);
+    }
+
     fn sync_unless_manual(&mut self) {
         if !self.manual_sync {
             self.sync();

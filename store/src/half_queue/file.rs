@@ -162,7 +162,7 @@ impl HalfFiles {
             );
             let used = kept.iter().any(|run| run.0 < end && start < run.1);
             let is_below = end.saturating_mul(ENTRIES_PER_PAGE) <= seq;
-            if is_below && !used && !self.has_carried(start, end, log_start) {
+            if is_below && !used && !self.has_carried(start, end, log_start)? {
                 let name = name(start);
                 self.disk
                     .remove(&name)
@@ -172,15 +172,34 @@ impl HalfFiles {
         Ok(())
     }
 
-    fn has_carried(&self, start: u64, end: u64, log_start: u64) -> bool {
-        // A page that cannot be read can tell nobody where bytes are.
-        let mut pages = (start..end).filter_map(|page| self.page_if_written(page).ok().flatten());
-        pages.any(|rows| rows.iter().flatten().any(|row| row.place >= log_start))
+    fn has_carried(&self, start: u64, end: u64, log_start: u64) -> Result<bool, Error> {
+        for page in start..end {
+            let rows = match self.page_if_written(page) {
+                Ok(rows) => rows.unwrap_or_default(),
+                // A damaged page can tell nobody where bytes are; one that cannot be read today can tomorrow.
+                Err(Error::Damaged { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            if rows.iter().flatten().any(|row| row.place >= log_start) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Removes all files: they will be rebuilt from the log.
     pub(crate) fn clear(&self) -> Result<(), Error> {
-        self.remove_below(u64::MAX, &[], u64::MAX)
+        for short in self
+            .disk
+            .list(HALF_FOLDER)
+            .map_err(Error::disk("list", HALF_FOLDER))?
+        {
+            let name = format!("{HALF_FOLDER}/{short}");
+            self.disk
+                .remove(&name)
+                .map_err(Error::disk("remove", &name))?;
+        }
+        Ok(())
     }
 }
 

@@ -66,12 +66,17 @@ impl<'a> Replay<'a> {
 
     /// Keeps what is about to be cut; never over what an earlier cut kept.
     fn save(&self, segment: &Segment, end: u64) -> Result<String, Error> {
-        let first = format!("{LOST_FOLDER}/{:020}", self.at);
+        let kept = self
+            .disk
+            .list(LOST_FOLDER)
+            .map_err(Error::disk("list", LOST_FOLDER))?;
+        let first = format!("{:020}", self.at);
         let others = (1..).map(|number| format!("{first}-{number}"));
         let mut names = std::iter::once(first.clone()).chain(others);
-        let name = names
-            .find(|name| self.disk.open(name).is_err())
+        let short = names
+            .find(|name| !kept.contains(name))
             .unwrap_or(first.clone());
+        let name = format!("{LOST_FOLDER}/{short}");
         let file = self
             .disk
             .create(&name)

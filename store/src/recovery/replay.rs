@@ -1,5 +1,6 @@
 //! Replay: record by record through the functions that append uses, and what to do where the log fails.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::report::{CutKind, Damage, RecoveryReport};
@@ -11,7 +12,7 @@ use crate::ids::wide;
 use crate::record::Header;
 use crate::record::header::ALIGNMENT;
 use crate::segment::Segment;
-use crate::state::State;
+use crate::state::{NotApplied, State};
 use crate::{Error, PhysicalOffset, Settings};
 
 pub(super) struct Replay<'a> {
@@ -22,6 +23,8 @@ pub(super) struct Replay<'a> {
     pub(super) checkpointing: Checkpointing,
     /// The highest durable watermark stated so far.
     pub(super) durable: u64,
+    /// Good records that end above it: their places and header checksums.
+    pub(super) window: VecDeque<(u64, u32)>,
     pub(super) at: u64,
     pub(super) previous: Option<u32>,
     pub(super) last: Resume,
@@ -44,10 +47,13 @@ impl<'a> Replay<'a> {
             match self.scan.at(segment, self.at, self.previous)? {
                 Found::Record(stored) => {
                     let header = stored.header;
-                    if self.state.apply(&stored).is_err() {
-                        self.step_over(segment, &header, "record body makes no sense");
-                    } else {
-                        self.note(segment, &header);
+                    self.note_window(&header);
+                    match self.state.apply(&stored) {
+                        Ok(()) => self.note(segment, &header),
+                        Err(NotApplied::Disk(error)) => return Err(error),
+                        Err(NotApplied::Malformed) => {
+                            self.step_over(segment, &header, "record body makes no sense")?
+                        }
                     }
                     if !self.advance(segment, &header) {
                         break;
@@ -103,7 +109,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn window(&self) -> u64 {
+    fn search_end(&self) -> u64 {
         let record_max = wide(self.settings.record_bytes_max).saturating_add(8192);
         self.at
             .saturating_add(self.settings.unsynced_bytes_max)
@@ -119,7 +125,7 @@ impl<'a> Replay<'a> {
             Found::BadBody(header) => [header.crc; 2],
             Found::Record(_) | Found::Nothing => [0; 2],
         };
-        let window = self.window();
+        let window = self.search_end();
         let mut records = 0;
         let mut from = self.at + ALIGNMENT;
         while let Some(header) = self.scan.next_good(from, window, stated)? {
@@ -162,7 +168,7 @@ impl<'a> Replay<'a> {
         };
         let is_usable = |header: &Header| header.end() <= segment.end() && header.is_possible();
         if let Some(header) = header.filter(is_usable) {
-            self.step_over(segment, &header, what);
+            self.step_over(segment, &header, what)?;
             return Ok(self.advance(segment, &header));
         }
         let from = self.at + ALIGNMENT;
@@ -179,8 +185,13 @@ impl<'a> Replay<'a> {
     }
 
     /// A record that cannot be read, but whose head can: what it did is known.
-    fn step_over(&mut self, segment: &Segment, header: &Header, what: &'static str) {
-        self.state.apply_head(header);
+    fn step_over(
+        &mut self,
+        segment: &Segment,
+        header: &Header,
+        what: &'static str,
+    ) -> Result<(), Error> {
+        self.state.apply_head(header)?;
         self.state
             .note_record(segment.start, header.store_timestamp);
         self.damage(
@@ -189,6 +200,7 @@ impl<'a> Replay<'a> {
             what,
             Some(header.kind.name()),
         );
+        Ok(())
     }
 
     fn hole(&mut self, segment: &Segment, end: u64) {
@@ -222,6 +234,8 @@ impl<'a> Replay<'a> {
             return Ok(());
         }
         self.flushed = self.at;
+        // Derived files must never know more than a log that loses its unsynced tail.
+        self.make_durable()?;
         let job = checkpoint::begin(
             self.disk,
             &mut self.state,

@@ -10,6 +10,7 @@ use crate::checkpoint::{self, CHECKPOINT_FOLDER, Checkpointing, codec::Content};
 use crate::commit_log::Resume;
 use crate::consume_queue::{Queue, QueueFiles};
 use crate::disk::Disk;
+use crate::error::is_missing;
 use crate::half_queue::{HalfFiles, HalfQueue};
 use crate::key_index::{KeyIndex, Run, RunFiles};
 use crate::log_view::LogView;
@@ -63,7 +64,7 @@ pub(super) fn load_checkpoint(
                 return Ok((state, checkpointing, position));
             }
             // A disk that fails now may not fail the next time: no reason to throw anything away.
-            Err(error) if is_trouble(&error) => return Err(error),
+            Err(error @ Error::Disk { .. }) if !is_missing(&error) => return Err(error),
             Err(error) => report.rebuilt = Some(error.to_string()),
         }
     } else if !disk
@@ -157,13 +158,6 @@ fn restore(state: &mut State, content: Content, log_start: u64) -> Result<(), Er
     match left.iter().map(|(_, used)| used.referred).max() {
         Some(newest) => raise_minimums(&shared, newest),
         None => Ok(()),
-    }
-}
-
-fn is_trouble(error: &Error) -> bool {
-    match error {
-        Error::Disk { source, .. } => source.kind() != std::io::ErrorKind::NotFound,
-        _ => false,
     }
 }
 

@@ -1,12 +1,9 @@
 //! Opening the log for appending where replay ended.
 
-use std::sync::Arc;
-
 use super::Recovered;
 use super::replay::Replay;
 use super::restore::raise_minimums;
 use crate::commit_log::{CommitLog, Head, Resume};
-use crate::disk::Disk;
 use crate::half_queue::LOG_DAMAGED;
 use crate::record::{CutBody, Kind};
 use crate::segment::{LOG_FOLDER, SEGMENT_HEADER_BYTES, Segment, SegmentHeader};
@@ -14,11 +11,7 @@ use crate::{Error, HalfSeq, HalfState};
 
 impl Replay<'_> {
     /// Opens the log for appending where replay ended.
-    pub(super) fn open_log(
-        mut self,
-        segments: &[Segment],
-        now_ms: i64,
-    ) -> Result<Recovered, Error> {
+    pub(super) fn open_log(mut self, now_ms: i64) -> Result<Recovered, Error> {
         if self.report.checkpoint.is_none() && self.state.shared.log.start() > 0 {
             raise_minimums(&self.state.shared, i64::MAX)?;
         }
@@ -32,7 +25,7 @@ impl Replay<'_> {
             self.state.shared.halfs.write().flag(*seq, LOG_DAMAGED);
         }
         self.report.parked.clone_from(&unexplained);
-        self.sync_all(segments)?;
+        self.make_durable()?;
         let view = self.state.shared.log.clone();
         let segment = match view.segment_of(self.at) {
             Some(segment) => segment,
@@ -81,32 +74,6 @@ impl Replay<'_> {
         Ok(segment)
     }
 
-    /// Heals headers, and makes everything durable that replay has read: it will be acknowledged and shown.
-    fn sync_all(&self, segments: &[Segment]) -> Result<(), Error> {
-        let kept = self.state.shared.log.segments();
-        for segment in segments
-            .iter()
-            .filter(|segment| kept.iter().any(|(start, _)| *start == segment.start))
-        {
-            if !segment.header_is_good {
-                let header = SegmentHeader {
-                    start: segment.start,
-                    bytes: segment.bytes,
-                    created: 0,
-                };
-                let healed = segment.file.write_at(&header.encode(), 0);
-                healed.map_err(Error::disk("write", &segment.name))?;
-            }
-            if segment.end() > self.checkpointing.end {
-                segment
-                    .file
-                    .sync()
-                    .map_err(Error::disk("sync", &segment.name))?;
-            }
-        }
-        disk_sync(self.disk)
-    }
-
     /// Halfs that were undecided before a hole, and of which nothing behind it says that they still were.
     fn unexplained(&self) -> Vec<HalfSeq> {
         let Some(hole_end) = self.holes.iter().map(|(_, end)| *end).max() else {
@@ -120,9 +87,4 @@ impl Replay<'_> {
         });
         undecided.map(|(seq, _)| seq).collect()
     }
-}
-
-fn disk_sync(disk: &Arc<dyn Disk>) -> Result<(), Error> {
-    disk.sync_folder(LOG_FOLDER)
-        .map_err(Error::disk("sync", LOG_FOLDER))
 }

@@ -78,8 +78,14 @@ impl<'a> Scan<'a> {
             .find(|other| other.start >= segment.end())
     }
 
-    /// Up to `len` bytes at `offset`; fewer at the end of the segment or its file.
-    fn bytes(&mut self, segment: &Segment, offset: u64, len: usize) -> Result<&[u8], Error> {
+    /// Up to `len` bytes at `offset`; fewer at the end of the segment or its file. Those of a record that was just found are the
+    /// very ones that were checked.
+    pub(super) fn bytes(
+        &mut self,
+        segment: &Segment,
+        offset: u64,
+        len: usize,
+    ) -> Result<&[u8], Error> {
         let has = offset.checked_sub(self.start).map(narrow);
         let has = has.filter(|_| self.buffered == segment.start);
         let is_buffered = has.is_some_and(|skip| {

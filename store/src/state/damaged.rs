@@ -5,14 +5,17 @@ use crate::consume_queue::QueueEntry;
 use crate::half_queue::{HalfEntry, NO_IMMUNITY, UNREADABLE};
 use crate::queues::{Lost, Need};
 use crate::record::{Header, Kind};
-use crate::{HalfSeq, HalfState, NameId, PhysicalOffset};
+use crate::{Error, HalfSeq, HalfState, NameId, PhysicalOffset};
 
 impl State {
     /// Applies what the head of a record says whose body is damaged: its queue offset stays occupied, its decision stands.
-    pub(crate) fn apply_head(&mut self, header: &Header) {
+    ///
+    /// # Errors
+    /// The disk does not give what is known of its half.
+    pub(crate) fn apply_head(&mut self, header: &Header) -> Result<(), Error> {
         let seq = HalfSeq(header.link);
         match header.kind {
-            Kind::Normal | Kind::Delivery | Kind::Commit => self.lose_entry(header),
+            Kind::Normal | Kind::Delivery | Kind::Commit => self.lose_entry(header)?,
             Kind::Half => self.apply_half(seq, lost_half(header.offset, header)),
             // While the original is there its bytes are still good, so the half stays where it was.
             Kind::Relocate if self.shared.halfs.read().get(seq).is_some() => {}
@@ -21,6 +24,7 @@ impl State {
                 self.lose_bytes(seq, header.position, header.offset, entry);
             }
             Kind::Rollback | Kind::Park | Kind::Resume | Kind::Answer | Kind::Conflict => {
+                self.recall(seq)?;
                 self.apply_op(seq, header.kind, source_of(header), header.offset);
             }
             Kind::DropTopic => {
@@ -30,6 +34,7 @@ impl State {
             }
             Kind::Meta | Kind::Mark | Kind::Cut | Kind::Pad => {}
         }
+        Ok(())
     }
 
     /// The bytes of a half are gone; a record at `place` says that there is one.
@@ -46,12 +51,12 @@ impl State {
         halfs.flag(seq, UNREADABLE);
     }
 
-    fn lose_entry(&mut self, header: &Header) {
+    fn lose_entry(&mut self, header: &Header) -> Result<(), Error> {
         if header.kind == Kind::Delivery {
             self.apply_progress(u32::from(header.flags), header.link);
         }
-        if header.kind == Kind::Commit && self.apply_lost_commit(header) {
-            return;
+        if header.kind == Kind::Commit && self.apply_lost_commit(header)? {
+            return Ok(());
         }
         self.queues.apply_lost(Lost {
             hash: header.subject,
@@ -59,18 +64,20 @@ impl State {
             physical: header.offset,
             store_timestamp: header.store_timestamp,
         });
+        Ok(())
     }
 
     /// A COMMIT whose body is damaged, of a half that is known: the head has the queue offset, the half has all the rest.
-    fn apply_lost_commit(&mut self, header: &Header) -> bool {
+    fn apply_lost_commit(&mut self, header: &Header) -> Result<bool, Error> {
         let seq = HalfSeq(header.link);
+        self.recall(seq)?;
         self.apply_op(seq, Kind::Commit, source_of(header), header.offset);
-        let Ok(Some(row)) = self.shared.half_row(seq) else {
-            return false;
+        let Some(row) = self.shared.halfs.read().in_memory_row(seq) else {
+            return Ok(false);
         };
         let topic = self.names.name(row.entry.topic).to_owned();
         if crate::hash::queue_hash(&topic, row.entry.queue_id) != header.subject {
-            return false;
+            return Ok(false);
         }
         let entry = QueueEntry {
             physical: PhysicalOffset(row.place),
@@ -87,7 +94,7 @@ impl State {
             Need::Nothing,
         );
         self.note_reference(row.place, header.store_timestamp);
-        true
+        Ok(true)
     }
 }
 

@@ -107,6 +107,7 @@ impl Store {
         self.space.check_op()?;
         check_name("client id", op.client_id)?;
         check_name("address", op.address)?;
+        self.state.recall(seq)?;
         let row = self.half_row(seq)?;
         let entry = row.entry;
         let is_conflict = matches!(op.kind, OpKind::Conflict { .. });
@@ -114,7 +115,7 @@ impl Store {
             return Err(Error::AlreadyDecided);
         }
         let decision = if is_conflict {
-            self.deciding_op(&entry)
+            self.deciding_op(&entry)?
         } else {
             0
         };
@@ -315,14 +316,16 @@ impl Store {
     }
 
     /// The op that decided a half: its newest op, or what the newest conflict names.
-    fn deciding_op(&self, entry: &HalfEntry) -> u64 {
-        let Ok(stored) = self.log.read(entry.last_op.0, 0) else {
-            return 0;
+    fn deciding_op(&self, entry: &HalfEntry) -> Result<u64, Error> {
+        let stored = match self.log.read(entry.last_op.0, 0) {
+            Ok(stored) => stored,
+            Err(Error::Damaged { .. } | Error::NotFound { .. }) => return Ok(0),
+            Err(error) => return Err(error),
         };
-        match stored.header.kind {
+        Ok(match stored.header.kind {
             Kind::Conflict => OpBody::decode(&stored.body).map_or(0, |(body, _)| body.decision),
             _ => stored.header.offset,
-        }
+        })
     }
 }
 

@@ -22,7 +22,11 @@ impl Store {
         self.kept_half(seq).ok().flatten()
     }
 
-    fn kept_half(&self, seq: HalfSeq) -> Result<Option<HalfEntry>, Error> {
+    /// As [`Store::half`], and says why it cannot be told.
+    ///
+    /// # Errors
+    /// The half queue's page is damaged, or the disk failed.
+    pub fn kept_half(&self, seq: HalfSeq) -> Result<Option<HalfEntry>, Error> {
         let row = self.state.shared.half_row(seq)?;
         let start = self.state.shared.log.start();
         let kept = row.filter(|row| row.entry.state.is_undecided() || row.place >= start);
