@@ -23,6 +23,8 @@ pub(crate) enum Fate {
     Whole,
     /// It fails, and this part of it happened nevertheless: out of 1000.
     Part(u64, io::Error),
+    /// As `Part`; of what did not happen, some is never tried again although it is not reported any more.
+    Forgotten(u64, io::Error),
 }
 
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub(crate) struct Inner {
     /// The machine or the process is gone: nothing that is done now reaches the disk.
     pub(crate) is_dead: bool,
     is_locked: bool,
+    /// Whoever looks now is no process: nothing fails.
+    is_watched: bool,
     /// Bytes that fit, and bytes that others hold.
     pub(crate) capacity: u64,
     pub(crate) held_by_others: u64,
@@ -61,6 +65,7 @@ impl SimDisk {
             failure: None,
             is_dead: false,
             is_locked: false,
+            is_watched: false,
             capacity,
             held_by_others,
             happened: Vec::new(),
@@ -86,6 +91,22 @@ impl SimDisk {
     /// Arms a failure; it replaces one that has not struck yet.
     pub(crate) fn arm(&self, failure: Failure) {
         self.inner.lock().failure = Some(failure);
+    }
+
+    /// Lets an onlooker read, for whom nothing fails.
+    pub(crate) fn watch(&self, is_watched: bool) {
+        self.inner.lock().is_watched = is_watched;
+    }
+
+    /// Takes back a drop of the cache that has not struck: whoever runs has its files open, and what it has written is there.
+    pub(crate) fn forget_cache_drop(&self) {
+        let failure = &mut self.inner.lock().failure;
+        *failure = failure.filter(|failure| failure.kind != FailureKind::CacheDropped);
+    }
+
+    /// Everything that counts as written and is not leaves the cache. True if there was any.
+    pub(crate) fn drop_cache(&self) -> bool {
+        self.inner.lock().image.drop_cache()
     }
 
     /// Takes back a failure that has not struck, and frees what others hold.
@@ -127,6 +148,9 @@ impl Inner {
         if self.is_dead {
             return Fate::Part(0, gone());
         }
+        if self.is_watched {
+            return Fate::Whole;
+        }
         self.ops += 1;
         let Some(failure) = &mut self.failure else {
             return Fate::Whole;
@@ -138,26 +162,30 @@ impl Inner {
         if !failure.lasts {
             self.failure = None;
         }
-        self.happened.push(kind);
+        if kind != FailureKind::CacheDropped || self.image.drop_cache() {
+            self.happened.push(kind);
+        }
         let part = self.dice.below(1_001);
         match kind {
             FailureKind::Crash => {
                 self.is_dead = true;
                 Fate::Part(part, gone())
             }
-            FailureKind::Write | FailureKind::Sync => {
-                Fate::Part(part, io::Error::other("injected failure"))
-            }
+            FailureKind::CacheDropped => Fate::Whole,
+            FailureKind::Read => Fate::Part(0, injected()),
+            FailureKind::Write | FailureKind::Sync => Fate::Part(part, injected()),
+            FailureKind::SyncForgets => Fate::Forgotten(part, injected()),
         }
     }
 
     /// Says what becomes of an operation that either happens or does not.
-    fn whole(&mut self, op: Op) -> io::Result<()> {
+    pub(crate) fn whole(&mut self, op: Op) -> io::Result<()> {
         match self.fate(op) {
             Fate::Whole => Ok(()),
             // A crash just after the operation looks the same to whoever is gone.
             Fate::Part(part, _) if part > 500 && self.is_dead => Ok(()),
-            Fate::Part(_, error) => Err(error),
+            // Names are journalled: they are there, or will be.
+            Fate::Part(_, error) | Fate::Forgotten(_, error) => Err(error),
         }
     }
 
@@ -169,6 +197,10 @@ impl Inner {
 
 pub(crate) fn gone() -> io::Error {
     io::Error::other("the machine is gone")
+}
+
+fn injected() -> io::Error {
+    io::Error::other("injected failure")
 }
 
 fn not_found(name: &str) -> io::Error {
@@ -184,19 +216,15 @@ impl Disk for SimDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let inner = self.inner.lock();
-        if inner.is_dead {
-            return Err(gone());
-        }
+        let mut inner = self.inner.lock();
+        inner.whole(Op::Read)?;
         let number = inner.image.number(name).ok_or_else(|| not_found(name))?;
         Ok(Arc::new(SimFile::new(self.inner.clone(), number)))
     }
 
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
-        let inner = self.inner.lock();
-        if inner.is_dead {
-            return Err(gone());
-        }
+        let mut inner = self.inner.lock();
+        inner.whole(Op::Read)?;
         Ok(inner.image.list(folder))
     }
 

@@ -8,7 +8,7 @@ mod spans;
 
 use std::collections::BTreeMap;
 
-use escrow_store::Durability;
+use escrow_store::{Durability, Error};
 
 pub(crate) use half::{Decision, Fate, Half, HalfId};
 pub(crate) use queue::{Item, QueueKey, Slot, TopicQueue, topic_name};
@@ -46,6 +46,8 @@ pub(crate) struct Model {
     pub(crate) flips: Vec<(String, u64, u64)>,
     /// The running process has met a failing disk.
     pub(crate) disk_failed: bool,
+    /// It has met reads that failed.
+    pub(crate) reads_failed: bool,
     pub(crate) mono_ms: u64,
     /// The latest that the wall clock has ever shown.
     pub(crate) wall_ms: i64,
@@ -66,6 +68,7 @@ impl Model {
             derived_flipped: false,
             flips: Vec::new(),
             disk_failed: false,
+            reads_failed: false,
             mono_ms: 0,
             wall_ms: 0,
         }
@@ -133,6 +136,18 @@ impl Model {
     /// Somebody was told that a topic is gone: now it is for good.
     pub(crate) fn drop_told(&mut self, topic: u64) {
         self.drops.retain(|drop| drop.topic != topic);
+    }
+
+    /// Whether an error says no more than that a read failed, as some did.
+    pub(crate) fn is_failed_read(&self, error: &Error) -> bool {
+        let is_read = matches!(
+            error,
+            Error::Disk {
+                action: "read" | "open" | "size" | "list",
+                ..
+            }
+        );
+        is_read && self.reads_failed
     }
 
     /// How durable a message in a queue must be before anybody sees it.

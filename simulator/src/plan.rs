@@ -27,6 +27,8 @@ pub(crate) struct Faults {
     /// Of each tick of the fault clock.
     pub(crate) crash: u64,
     pub(crate) disk: u64,
+    /// Of each tick too, and of each start of a process.
+    pub(crate) read: u64,
     pub(crate) full_disk: u64,
     pub(crate) flip: u64,
     pub(crate) clock_step: u64,
@@ -167,6 +169,7 @@ impl Faults {
             late: some(500, 200),
             crash: some(800, 120),
             disk: some(400, 60),
+            read: some(300, 60),
             full_disk: some(250, 60),
             flip: some(250, 80),
             clock_step: some(200, 60),

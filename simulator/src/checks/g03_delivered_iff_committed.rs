@@ -42,6 +42,7 @@ fn pulled(model: &Model, key: QueueKey, entries: &[ReadEntry]) -> Result<(), Bro
             Ok(image) => is_right(model, key, *offset, &slot.item, image)?,
             Err(Error::Damaged { .. }) if model.is_touched(queue, *offset) => {}
             Err(Error::NotFound { .. }) if model.is_expired(slot.stored_wall_ms) => {}
+            Err(error) if model.is_failed_read(error) => {}
             Err(error) => return Err(format!("{key:?} at {offset}: {error}")),
         }
     }

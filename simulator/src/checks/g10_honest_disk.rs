@@ -85,7 +85,10 @@ impl Check for HonestDisk {
                 queue,
                 read: Err(error),
                 ..
-            } => ensure!(model.derived_flipped, "{queue:?} cannot be read: {error}"),
+            } => ensure!(
+                model.derived_flipped || model.is_failed_read(error),
+                "{queue:?} cannot be read: {error}"
+            ),
             Seen::Pulled {
                 queue,
                 read: Ok(entries),
@@ -110,7 +113,7 @@ impl Check for HonestDisk {
             } => {
                 let half = model.half(*half);
                 ensure!(
-                    half.touched || model.derived_flipped,
+                    half.touched || model.derived_flipped || model.is_failed_read(error),
                     "half {} cannot be read: {error}",
                     half.seq
                 );

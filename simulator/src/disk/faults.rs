@@ -3,6 +3,8 @@
 /// What is done to a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
+    /// Opening, listing and asking for a size too.
+    Read,
     Write,
     Sync,
     /// Creating, renaming, removing.
@@ -18,14 +20,22 @@ pub(crate) enum FailureKind {
     Write,
     /// A sync fails, having synced a part.
     Sync,
+    /// A sync fails, having synced a part, and some of the rest counts as written from then on: reads show it, no later sync
+    /// writes it, a power loss shows that it never was there.
+    SyncForgets,
+    /// A read fails.
+    Read,
+    /// A read goes well, and before it everything leaves the cache that counts as written: reads show what the disk has.
+    CacheDropped,
 }
 
 impl FailureKind {
     fn concerns(self, op: Op) -> bool {
         match self {
-            FailureKind::Crash => true,
+            FailureKind::Crash => op != Op::Read,
+            FailureKind::Read | FailureKind::CacheDropped => op == Op::Read,
             FailureKind::Write => op == Op::Write,
-            FailureKind::Sync => op == Op::Sync,
+            FailureKind::Sync | FailureKind::SyncForgets => op == Op::Sync,
         }
     }
 }

@@ -44,9 +44,7 @@ impl Inner {
 impl DiskFile for SimFile {
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut inner = self.inner.lock();
-        if inner.is_dead {
-            return Err(gone());
-        }
+        inner.whole(Op::Read)?;
         let content = inner.content(self.number)?;
         let rest = content.now.get(place(offset)..).unwrap_or_default();
         let count = rest.len().min(into.len());
@@ -60,7 +58,7 @@ impl DiskFile for SimFile {
         let (part, result) = match inner.fate(Op::Write) {
             Fate::Whole if inner.has_room(self.number, at + bytes.len())? => (1_000, Ok(())),
             Fate::Whole => (0, Err(full())),
-            Fate::Part(part, error) => (part, Err(error)),
+            Fate::Part(part, error) | Fate::Forgotten(part, error) => (part, Err(error)),
         };
         let count = bytes.len() * place(part) / 1_000;
         if count > 0 {
@@ -72,7 +70,8 @@ impl DiskFile for SimFile {
     fn sync(&self) -> io::Result<()> {
         let mut inner = self.inner.lock();
         let fate = inner.fate(Op::Sync);
-        let content = inner.content(self.number)?;
+        let Inner { image, dice, .. } = &mut *inner;
+        let content = image.files.get_mut(&self.number).ok_or_else(gone)?;
         let writes = content.dirty.len();
         match fate {
             Fate::Whole => {
@@ -83,17 +82,23 @@ impl DiskFile for SimFile {
                 content.sync(writes * place(part) / 1_000);
                 Err(error)
             }
+            Fate::Forgotten(part, error) => {
+                content.sync(writes * place(part) / 1_000);
+                content.forget(dice);
+                Err(error)
+            }
         }
     }
 
     fn size(&self) -> io::Result<u64> {
         let mut inner = self.inner.lock();
+        inner.whole(Op::Read)?;
         Ok(inner.content(self.number)?.now.len() as u64)
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         let mut inner = self.inner.lock();
-        if let Fate::Part(_, error) = inner.fate(Op::Write) {
+        if let Fate::Part(_, error) | Fate::Forgotten(_, error) = inner.fate(Op::Write) {
             return Err(error);
         }
         if !inner.has_room(self.number, place(bytes))? {

@@ -80,19 +80,47 @@ impl Content {
         }
     }
 
+    /// Some of what is not synced yet never will be, unless it is written again; reads show it all the same.
+    pub(crate) fn forget(&mut self, dice: &mut Dice) {
+        let kept_of_1000 = *dice.pick(&[0, 0, 500, 900]);
+        let dirty = std::mem::take(&mut self.dirty);
+        let sectors = dirty.iter().flat_map(|(at, bytes)| sectors(*at, bytes));
+        let kept = sectors.filter(|_| dice.permille(kept_of_1000));
+        self.dirty = kept.map(|(at, bytes)| (at, bytes.to_vec())).collect();
+    }
+
+    /// From now on reads show what the disk has, and what is still to be written. True if that is something else.
+    fn drop_cache(&mut self) -> bool {
+        let mut there = self.synced.clone();
+        there.resize(self.now.len(), 0);
+        for (at, bytes) in &self.dirty {
+            overwrite(&mut there, *at, bytes);
+        }
+        std::mem::replace(&mut self.now, there) != self.now
+    }
+
     fn lose_power(&mut self, kept_of_1000: u64, dice: &mut Dice) {
         for (at, bytes) in std::mem::take(&mut self.dirty) {
-            let mut start = 0;
-            while start < bytes.len() {
-                let end = (start + SECTOR - (at + start) % SECTOR).min(bytes.len());
+            for (at, sector) in sectors(at, &bytes) {
                 if dice.permille(kept_of_1000) {
-                    overwrite(&mut self.synced, at + start, &bytes[start..end]);
+                    overwrite(&mut self.synced, at, sector);
                 }
-                start = end;
             }
         }
         self.now.clone_from(&self.synced);
     }
+}
+
+/// Cuts bytes written at `at` where sectors end.
+fn sectors(at: usize, bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let end = (start + SECTOR - (at + start) % SECTOR).min(bytes.len());
+        let sector = bytes.get(start..end).filter(|sector| !sector.is_empty())?;
+        let from = at + start;
+        start = end;
+        Some((from, sector))
+    })
 }
 
 fn overwrite(bytes: &mut Vec<u8>, at: usize, written: &[u8]) {
@@ -170,6 +198,14 @@ impl Image {
             op.apply(&mut self.durable_names);
         }
         self.names.clone_from(&self.durable_names);
+    }
+
+    pub(crate) fn drop_cache(&mut self) -> bool {
+        let mut is_other = false;
+        for content in self.files.values_mut() {
+            is_other |= content.drop_cache();
+        }
+        is_other
     }
 
     pub(crate) fn collect_garbage(&mut self) {

@@ -202,7 +202,7 @@ impl World {
         if self.disk.is_dead() {
             return;
         }
-        if error.kind() == escrow_store::ErrorKind::Stop {
+        if error.kind() == escrow_store::ErrorKind::Stop && !self.model.is_failed_read(error) {
             up.has_failed = true;
         }
         self.see(&Seen::Refused(error));

@@ -6,6 +6,9 @@ use super::{Event, World, note};
 use crate::disk::{Crash, Failure, FailureKind};
 use crate::model::{Decision, HalfId, What};
 
+/// No record's head is longer.
+const HEAD_BYTES_MAX: u64 = 256;
+
 impl World {
     /// The fault clock ticks: each kind of fault has its chance.
     pub(super) fn chaos(&mut self) {
@@ -51,10 +54,16 @@ impl World {
             self.fill_disk();
         }
         if self.dice.permille(faults.flip) {
-            self.flip();
+            // At times several files go bad at once.
+            for _ in 0..*self.dice.pick(&[1, 1, 1, 4]) {
+                self.flip();
+            }
         }
         if self.dice.permille(faults.disk) {
             self.arm_disk();
+        }
+        if self.dice.permille(faults.read) {
+            self.arm_reads();
         }
         if self.dice.permille(faults.crash) {
             self.crash();
@@ -92,13 +101,41 @@ impl World {
     }
 
     fn arm_disk(&mut self) {
-        let kind = *self
-            .dice
-            .pick(&[FailureKind::Write, FailureKind::Sync, FailureKind::Sync]);
+        let kind = *self.dice.pick(&[
+            FailureKind::Write,
+            FailureKind::Sync,
+            FailureKind::SyncForgets,
+            FailureKind::SyncForgets,
+        ]);
         self.disk.arm(Failure {
             kind,
             after: self.dice.below(40),
             lasts: self.dice.one_in(2),
+        });
+    }
+
+    /// Reads of the running process fail, or of the one that comes up.
+    fn arm_reads(&mut self) {
+        self.disk.arm(Failure {
+            kind: FailureKind::Read,
+            after: self.dice.below(40),
+            lasts: self.dice.one_in(4),
+        });
+    }
+
+    /// A process that comes up meets a disk that does not give what it should.
+    pub(super) fn arm_start(&mut self) {
+        let chance = self.plan.faults.read.max(self.plan.faults.disk);
+        if self.faults_are_over || !self.dice.permille(5 * chance) {
+            return;
+        }
+        let kind = *self
+            .dice
+            .pick(&[FailureKind::Read, FailureKind::CacheDropped]);
+        self.disk.arm(Failure {
+            kind,
+            after: self.dice.below(40),
+            lasts: false,
         });
     }
 
@@ -128,8 +165,7 @@ impl World {
         if files.is_empty() {
             return;
         }
-        let (name, size) = self.dice.pick(&files).clone();
-        let byte = self.dice.index(size);
+        let (name, byte) = self.place_of_flip(&files);
         let bit = u8::try_from(self.dice.below(8)).unwrap_or(0);
         let start: Option<u64> = name
             .strip_prefix("log/")
@@ -141,11 +177,15 @@ impl World {
             return self.disk.flip(&name, byte, bit);
         };
         let offset = start + byte as u64;
-        // Damage behind the last stated watermark looks like a torn tail; and two wrong bits in one record are not told apart
-        // by its checksum.
-        let is_near = |(_, _, other): &(String, u64, u64)| other.abs_diff(offset) < 8_192;
+        // Damage behind the last stated watermark looks like a torn tail; and of a head with two wrong bytes nobody can say what
+        // the record was.
+        let is_near = |(_, _, other): &(String, u64, u64)| other.abs_diff(offset) < HEAD_BYTES_MAX;
         if offset >= self.model.stated || self.model.flips.iter().any(is_near) {
             return;
+        }
+        let is_beside = |(_, _, other): &(String, u64, u64)| other.abs_diff(offset) < 2_048;
+        if self.model.flips.iter().any(is_beside) {
+            self.tally.add("bit flipped in the log near another");
         }
         self.tally.add("bit flipped in the log");
         note!(
@@ -166,6 +206,24 @@ impl World {
             }
             Some(What::Topic(_)) | None => {}
         }
+    }
+
+    /// Anywhere, or near the last one in the log: in the same record or beside it.
+    fn place_of_flip(&mut self, files: &[(String, usize)]) -> (String, usize) {
+        let last = self.model.flips.last();
+        let last = last.and_then(|(name, byte, _)| {
+            let (_, size) = files.iter().find(|(file, _)| file == name)?;
+            Some((name.clone(), usize::try_from(*byte).ok()?, *size))
+        });
+        if let Some((name, byte, size)) = last
+            && self.dice.one_in(3)
+        {
+            let byte = byte + self.dice.index(4_000);
+            return (name, byte.saturating_sub(2_000).min(size - 1));
+        }
+        let (name, size) = self.dice.pick(files).clone();
+        let byte = self.dice.index(size);
+        (name, byte)
     }
 
     fn touch(&mut self, id: HalfId) {

@@ -74,10 +74,12 @@ impl World {
         if let (Some(id), EndOutcome::Noted(noted)) = (half, &outcome) {
             self.model.half_mut(id).counted += u32::from(noted.counted);
         }
+        self.disk.watch(true);
         let history = half.map_or_else(Vec::new, |id| {
             let seq = HalfSeq(self.model.half(id).seq);
             up.store.op_history(seq).unwrap_or_default()
         });
+        self.disk.watch(false);
         if let EndOutcome::Refused(EndRefusal::Store(error)) = &outcome {
             self.refused(up, error);
         }
@@ -180,7 +182,10 @@ impl World {
                 self.refused(up, error);
                 (None, None)
             }
-            Err(_) => (None, None),
+            Err(error) => {
+                self.refused_operator(id, error);
+                (None, None)
+            }
         };
         self.see(&Seen::Operated {
             half: id,
@@ -197,6 +202,20 @@ impl World {
                 reply: Reply::Decided(id),
             };
             up.waiting.push(need, answer);
+        }
+    }
+
+    /// An operator is told that there is no such half only if there is none any more.
+    fn refused_operator(&mut self, id: HalfId, error: &DecideRefused) {
+        let half = self.model.half(id);
+        let may_be_gone =
+            half.touched || self.model.derived_flipped || half.is_retired(self.model.log_start);
+        if matches!(error, DecideRefused::NotFound) && !may_be_gone {
+            let text = format!(
+                "half {} is there and an operator is told it is not",
+                half.seq
+            );
+            self.breaks("G4 first decision wins", &text);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use escrow_store::{Error, PhysicalOffset, QueueOffset, Reader};
+use escrow_store::{Error, ErrorKind, PhysicalOffset, QueueOffset, Reader};
 
 use super::{Event, World, note};
 use crate::model::{HalfId, Item, QueueKey};
@@ -59,6 +59,7 @@ impl World {
                 })
                 .collect()
         });
+        self.count_disk_faults();
         self.minimum(queue, min.0);
         self.see(&Seen::Pulled {
             queue,
@@ -74,7 +75,13 @@ impl World {
                 self.was_read(queue, *offset);
             }
         }
-        from + entries.len() as u64
+        // As the broker does it: damage is passed by, what could not be read this time is asked for again.
+        let is_to_come = |(_, _, image): &ReadEntry| {
+            let error = image.as_ref().err();
+            error.is_some_and(|error| error.kind() == ErrorKind::Stop)
+        };
+        let first = entries.iter().position(is_to_come);
+        from + first.unwrap_or(entries.len()) as u64
     }
 
     /// A queue begins later than before: what has left must have been over.
@@ -123,6 +130,7 @@ impl World {
             let half = self.model.half(id).clone();
             if self.model.named(half.handle, half.seq, &half.key) == Some(id) {
                 let found = reader.by_offset(PhysicalOffset(half.handle));
+                self.count_disk_faults();
                 self.see(&Seen::Looked {
                     half: id,
                     found: &found,
@@ -149,6 +157,7 @@ impl World {
         let Some(up) = self.up.take() else {
             return;
         };
+        self.disk.watch(true);
         let reader = up.store.reader();
         for queue in self.all_queues() {
             let mut from = 0;
@@ -164,6 +173,7 @@ impl World {
             store: &up.store,
             coordinator: &up.coordinator,
         });
+        self.disk.watch(false);
         self.up = Some(up);
         note!(self, "audited");
     }

@@ -40,8 +40,10 @@ impl World {
         if self.up.is_some() {
             return;
         }
+        self.arm_start();
         let disk: Arc<dyn Disk> = Arc::clone(&self.disk) as Arc<dyn Disk>;
         let opened = Store::open(disk, self.plan.store.clone(), self.wall());
+        self.disk.forget_cache_drop();
         self.count_disk_faults();
         if self.disk.is_dead() {
             note!(self, "crashed while opening");
@@ -69,6 +71,7 @@ impl World {
     }
 
     fn is_up(&mut self, store: Store, report: &escrow_store::RecoveryReport) {
+        self.disk.watch(true);
         let floor = self.model.floor;
         let end = report
             .cut
@@ -80,6 +83,7 @@ impl World {
             self.model.derived_flipped = false;
         }
         self.model.disk_failed = false;
+        self.model.reads_failed = false;
         note!(
             self,
             "open: {} records, checkpoint {:?}, cut {:?}, damaged {}, parked {:?}, rebuilt {:?}, lost {:?}",
@@ -123,6 +127,7 @@ impl World {
             durable,
             saved: &saved,
         });
+        self.disk.watch(false);
         let now = self.clock(self.now_ms);
         self.up = Some(Up::open(store, self.plan.coordinator(), self.now_ms, now));
         self.audit();
@@ -150,6 +155,10 @@ impl World {
         self.boot += 1;
         self.round_at = None;
         self.disk = Arc::new(self.disk.reboot(crash));
+        if self.dice.one_in(4) && self.disk.drop_cache() {
+            self.tally.add("forgotten bytes gone from the cache");
+            self.crash = Crash::Power;
+        }
         self.see(&Seen::Crashed);
         for client in 0..self.clients.len() {
             self.clients[client].connection = None;
@@ -179,10 +188,23 @@ impl World {
                 FailureKind::Crash => "crash in the middle of a disk operation",
                 FailureKind::Write => "failed write",
                 FailureKind::Sync => "failed sync",
+                FailureKind::Read => "failed read",
+                FailureKind::CacheDropped => "forgotten bytes gone from the cache",
+                FailureKind::SyncForgets => "failed sync that forgets what reads still show",
             });
+            match kind {
+                FailureKind::Read => self.model.reads_failed = true,
+                // Who was told that something is written did not expect a power loss: this is as good as one.
+                FailureKind::CacheDropped => self.crash = Crash::Power,
+                FailureKind::Crash
+                | FailureKind::Write
+                | FailureKind::Sync
+                | FailureKind::SyncForgets => {
+                    // A page of a derived file may be torn.
+                    self.model.derived_flipped = true;
+                }
+            }
             self.model.disk_failed = true;
-            // A page of a derived file may be torn.
-            self.model.derived_flipped = true;
         }
     }
 
