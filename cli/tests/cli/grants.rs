@@ -42,7 +42,7 @@ where
         .unwrap();
     let id = tx.tx_ids()[0].to_string();
     let committed = tx.commit().await.unwrap();
-    assert!(committed.delivery.is_resolved());
+    assert!(committed.delivery.await.is_resolved());
     producer.close().await;
     pool.close().await;
     client.close().await;

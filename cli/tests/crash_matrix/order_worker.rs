@@ -160,10 +160,10 @@ impl<DB: Engine> Shop<DB> {
             Ok(())
         };
         match self.producer.run_many(messages, work).await {
-            Ok(((), committed)) => ended(Ok(committed)),
+            Ok(((), committed)) => ended(Ok(committed)).await,
             Err(RunError::Begin(error)) => begun_not(&error),
             Err(RunError::App(_)) => End::RolledBack,
-            Err(RunError::Commit(error)) => ended(Err(error)),
+            Err(RunError::Commit(error)) => ended(Err(error)).await,
             Err(error) => panic!("{error:?}"),
         }
     }
@@ -177,7 +177,7 @@ impl<DB: Engine> Shop<DB> {
             tx.rollback().await;
             return End::RolledBack;
         }
-        ended(tx.commit().await)
+        ended(tx.commit().await).await
     }
 
     async fn late(&self, id: &str) -> End {
@@ -190,7 +190,7 @@ impl<DB: Engine> Shop<DB> {
             return End::RolledBack;
         }
         match tx.prepare([placed(id)]).await {
-            Ok(tx) => ended(tx.commit().await),
+            Ok(tx) => ended(tx.commit().await).await,
             Err(PrepareError::Marker(MarkerError::Split)) => End::Split,
             Err(_) => End::RolledBack,
         }
@@ -209,9 +209,9 @@ fn begun_not(error: &BeginError) -> End {
     }
 }
 
-fn ended(outcome: Result<Committed, CommitError>) -> End {
+async fn ended(outcome: Result<Committed, CommitError>) -> End {
     match outcome {
-        Ok(committed) => End::Committed(match committed.delivery {
+        Ok(committed) => End::Committed(match committed.delivery.await {
             Delivery::Resolved => Delivered::Resolved,
             Delivery::Deferred(_) => Delivered::Deferred,
             Delivery::Refused(_) => Delivered::Refused,

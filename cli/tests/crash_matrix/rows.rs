@@ -8,10 +8,10 @@ pub(crate) enum Row {
     IdDrawn,
     HalfSent,
     HalfAcked,
-    Begun,
+    Beginning,
     Marked,
     WorkDone,
-    Fenced,
+    Committing,
     CommitOnTheWire,
     Committed,
     EndLost,
@@ -53,10 +53,10 @@ impl Row {
         Row::IdDrawn,
         Row::HalfSent,
         Row::HalfAcked,
-        Row::Begun,
+        Row::Beginning,
         Row::Marked,
         Row::WorkDone,
-        Row::Fenced,
+        Row::Committing,
         Row::CommitOnTheWire,
         Row::Committed,
         Row::EndLost,
@@ -75,10 +75,10 @@ impl Row {
             Row::IdDrawn => "0 id drawn, half never arrived",
             Row::HalfSent => "1 half stored, no reply",
             Row::HalfAcked => "2 half acknowledged",
-            Row::Begun => "3 BEGIN",
+            Row::Beginning => "3 before BEGIN",
             Row::Marked => "4 marker inserted",
             Row::WorkDone => "5 business writes",
-            Row::Fenced => "6 fence passed",
+            Row::Committing => "6 before COMMIT",
             Row::CommitOnTheWire => "7 COMMIT on the wire, no reply",
             Row::Committed => "8 COMMIT done, END not sent",
             Row::EndLost => "9 END lost",
@@ -103,10 +103,10 @@ impl Row {
             Row::IdDrawn => Strike::BrokerTrap(Prey::Send, Trap::Request),
             Row::HalfSent => Strike::BrokerTrap(Prey::Send, Trap::Reply),
             Row::HalfAcked => Strike::Step("half acked"),
-            Row::Begun => Strike::Step("begun"),
+            Row::Beginning => Strike::Step("beginning"),
             Row::Marked => Strike::Step("marked"),
             Row::WorkDone => Strike::Step("work done"),
-            Row::Fenced => Strike::Step("fenced"),
+            Row::Committing => Strike::Step("committing"),
             Row::CommitOnTheWire => Strike::Commit,
             Row::Committed => Strike::Step("committed"),
             Row::EndLost => Strike::BrokerTrap(Prey::End, Trap::Request),
@@ -131,10 +131,10 @@ impl Row {
             Row::IdDrawn
             | Row::HalfSent
             | Row::HalfAcked
-            | Row::Begun
+            | Row::Beginning
             | Row::Marked
             | Row::WorkDone
-            | Row::Fenced
+            | Row::Committing
             | Row::CheckedTooEarly => Fate::RolledBack,
             Row::Committed | Row::EndLost | Row::EndReplyLost => Fate::Committed,
             Row::CommitOnTheWire

@@ -6,11 +6,15 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::delivering::Delivering;
+use super::departures::Sibling;
 use super::marker::{CheckQuery, MarkerDb, TxId};
 use super::outcome::{Committed, Ids};
 use super::producer::Shared;
+use super::steps::tell;
 use super::verdict::Verdict;
 use crate::error::{Error, Result};
 use crate::message::Message;
@@ -26,6 +30,8 @@ pub(super) struct Attempt<DB: MarkerDb> {
     born_ms: i64,
     /// A marker may be in the database: only the database can say what became of it.
     marked: bool,
+    /// None once its transaction is over.
+    under_way: Option<Sibling>,
     /// Not yet in the hands of a background task. One that is dropped, since its runtime ends, begins no other.
     armed: bool,
 }
@@ -34,9 +40,11 @@ impl<DB: MarkerDb> Attempt<DB> {
     /// Draws a fresh id for each of `messages`; nothing is sent.
     pub(super) fn draw(shared: Arc<Shared<DB>>, messages: usize) -> Self {
         let ids = (0..messages).map(|_| shared.fresh_id()).collect();
+        let under_way = Some(shared.departures.sibling());
         Self {
             shared,
             ids,
+            under_way,
             halfs: Vec::new(),
             born_ms: now_ms(),
             marked: false,
@@ -46,6 +54,7 @@ impl<DB: MarkerDb> Attempt<DB> {
 
     /// Sends the halfs, at once. On failure those that the broker has taken are rolled back.
     pub(super) async fn send(&mut self, messages: Vec<Message>) -> Result<()> {
+        self.shared.departures.half().await;
         if let [message] = &messages[..]
             && let [id] = &self.ids[..]
         {
@@ -54,7 +63,7 @@ impl<DB: MarkerDb> Attempt<DB> {
         } else {
             self.send_all(messages).await?;
         }
-        self.shared.tell("half acked", &self.ids);
+        tell("half acked", &self.ids);
         Ok(())
     }
 
@@ -93,25 +102,36 @@ impl<DB: MarkerDb> Attempt<DB> {
             may_tombstone: true,
         };
         let verdict = DB::decide(&self.shared.deciding, &query).await;
-        self.shared.tell("decided", &self.ids);
+        tell("decided", &self.ids);
         verdict
     }
 
-    /// The transaction has committed: lets the messages out.
-    pub(super) async fn committed(mut self) -> Committed {
-        let delivery = self.end(Resolution::Commit).await;
-        match &delivery {
-            Delivery::Resolved => {}
-            Delivery::Deferred(error) => {
-                tracing::debug!(tx_id = %Ids(&self.ids), %error, "committed, delivery waits for a check");
+    /// The transaction has committed: lets the messages out, in the background.
+    pub(super) fn committed(mut self) -> Committed {
+        // Should the runtime be shutting down, the broker will ask.
+        self.armed = false;
+        self.under_way = None;
+        let tx_ids = self.ids.clone();
+        let (tell, told) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        shared.background.spawn(async move {
+            self.shared.departures.end().await;
+            let delivery = self.end(Resolution::Commit).await;
+            match &delivery {
+                Delivery::Resolved => {}
+                Delivery::Deferred(error) => {
+                    tracing::debug!(tx_id = %Ids(&self.ids), %error, "committed, delivery waits for a check");
+                }
+                Delivery::Refused(error) => {
+                    tracing::error!(tx_id = %Ids(&self.ids), %error, "committed, but the broker refuses to deliver");
+                }
             }
-            Delivery::Refused(error) => {
-                tracing::error!(tx_id = %Ids(&self.ids), %error, "committed, but the broker refuses to deliver");
-            }
-        }
+            // Most callers do not wait for it.
+            let _ = tell.send(delivery);
+        });
         Committed {
-            tx_ids: std::mem::take(&mut self.ids),
-            delivery,
+            tx_ids,
+            delivery: Delivering::new(told),
         }
     }
 
@@ -171,7 +191,7 @@ impl<DB: MarkerDb> Attempt<DB> {
                 worst = delivery;
             }
         }
-        self.shared.tell("ended", &self.ids);
+        tell("ended", &self.ids);
         worst
     }
 }
@@ -187,6 +207,7 @@ impl<DB: MarkerDb> Drop for Attempt<DB> {
             halfs: std::mem::take(&mut self.halfs),
             born_ms: self.born_ms,
             marked: self.marked,
+            under_way: None,
             armed: false,
         };
         self.shared.background.spawn(rest.abandon());

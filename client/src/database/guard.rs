@@ -9,6 +9,7 @@ use super::attempt::Attempt;
 use super::marker::{MarkerDb, TxId};
 use super::outcome::{Cause, CommitError, Committed};
 use super::session::Session;
+use super::steps::tell;
 use super::verdict::Verdict;
 
 /// A database transaction whose messages stand or fall with it.
@@ -44,8 +45,8 @@ impl<DB: MarkerDb> BoundTx<DB> {
 
     /// Commits, and lets the messages out.
     ///
-    /// Runs to its end also when the future is dropped. Takes one round trip to the database for the fence (two on
-    /// MySQL), one for COMMIT, one to the broker.
+    /// Runs to its end also when the future is dropped. Returns when the database has committed, after one round trip to it
+    /// (two on MySQL and SQLite); the broker is told in the background, see [`Committed::delivery`].
     ///
     /// # Errors
     /// See [`CommitError`]: the transaction did not simply commit. What became of it was asked of the database on
@@ -81,23 +82,13 @@ impl<DB: MarkerDb> Open<DB> {
             mut session,
             attempt,
         } = self;
-        let shared = Arc::clone(&attempt.shared);
-        shared.tell("work done", &attempt.ids);
-        let cause = match session.fence(&attempt.ids).await {
+        tell("work done", &attempt.ids);
+        let cause = match session.commit_fenced(&attempt.ids).await {
             Ok(()) => {
-                shared.tell("fenced", &attempt.ids);
-                shared.tell("committing", &attempt.ids);
-                match session.commit().await {
-                    Ok(()) => {
-                        shared.tell("committed", &attempt.ids);
-                        // The pool has its connection back before we talk to the broker.
-                        drop(session);
-                        return Ok(attempt.committed().await);
-                    }
-                    Err(error) => Cause::Commit(error),
-                }
+                tell("committed", &attempt.ids);
+                return Ok(attempt.committed());
             }
-            Err(error) => Cause::Fence(error),
+            Err(cause) => cause,
         };
         session.rollback().await;
         match attempt.decide().await {
@@ -106,7 +97,7 @@ impl<DB: MarkerDb> Open<DB> {
                 Err(CommitError::RolledBack(cause))
             }
             Verdict::Committed => {
-                let committed = attempt.committed().await;
+                let committed = attempt.committed();
                 match cause {
                     // COMMIT did what it was sent for, only its reply got lost.
                     Cause::Commit(_) => Ok(committed),

@@ -159,7 +159,8 @@ impl<DB: MarkerDb> Inbox<DB> {
         let (pool, group) = (self.pool.clone(), self.group.clone());
         // A task of its own, which gives the connection back in order also if nobody waits for it any more.
         let begun = tokio::spawn(async move {
-            let mut session = Session::<DB>::begin(&pool, CONNECT_WITHIN).await?;
+            let mut session = Session::<DB>::acquire(&pool, CONNECT_WITHIN).await?;
+            session.begin().await?;
             let first = DB::record(&mut session, &group, &id).await?;
             if first == Some(true) {
                 session.open_fence().await?;

@@ -11,6 +11,7 @@ use super::marker::MarkerDb;
 use super::outcome::PrepareError;
 use super::producer::{MESSAGES_MAX, Shared};
 use super::session::Session;
+use super::steps::tell;
 use crate::message::Message;
 
 /// A database transaction whose messages are not known yet, for bodies that carry what the database generates.
@@ -83,7 +84,7 @@ async fn fill<DB: MarkerDb>(
     attempt.will_mark();
     let marked = session.mark_late(&attempt.ids).await;
     marked.map_err(PrepareError::Marker)?;
-    attempt.shared.tell("marked", &attempt.ids);
+    tell("marked", &attempt.ids);
     attempt.send(messages).await.map_err(PrepareError::Half)
 }
 

@@ -8,6 +8,7 @@ use sqlx::{Database, Pool};
 use uuid::Uuid;
 
 use super::decide;
+use super::outcome::Cause;
 use super::verdict::{Reason, Verdict};
 
 /// The key of a marker: the half's transaction id (`UNIQ_KEY`), 1 to 64 bytes.
@@ -25,11 +26,44 @@ impl TxId {
         Self(key)
     }
 
+    /// The id for a place between quotes: scripts of several statements take no parameters.
+    ///
+    /// # Errors
+    /// [`sqlx::Error::Encode`] unless it has letters and digits only, as all that a producer draws: such a literal does
+    /// not end early, in any dialect.
+    pub(super) fn literally(&self) -> Result<&str, sqlx::Error> {
+        if self.0.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            Ok(&self.0)
+        } else {
+            Err(sqlx::Error::Encode(
+                "not an id that a producer has drawn: it has other characters than letters and digits".into(),
+            ))
+        }
+    }
+
     /// The id as it stands in the table.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// `ids` as SQL literals with `between` in between.
+///
+/// # Errors
+/// See [`TxId::literally`].
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(super) fn literals(ids: &[TxId], between: &str) -> Result<String, sqlx::Error> {
+    let mut list = String::new();
+    for id in ids {
+        if !list.is_empty() {
+            list.push_str(between);
+        }
+        list.push('\'');
+        list.push_str(id.literally()?);
+        list.push('\'');
+    }
+    Ok(list)
 }
 
 impl fmt::Display for TxId {
@@ -154,7 +188,7 @@ pub(crate) mod sealed {
     use super::super::listing::ListingSql;
     use super::super::purge::PurgeSql;
     use super::super::start_up::Inspect;
-    use super::{BoxFuture, CheckQuery, Database, Pool, Reason, Verdict};
+    use super::{BoxFuture, Cause, CheckQuery, Database, MarkerError, Pool, Reason, TxId, Verdict};
     use sqlx::migrate::{MigrateError, Migrator};
     use sqlx::pool::PoolConnection;
 
@@ -180,6 +214,21 @@ pub(crate) mod sealed {
             connection: &'c mut Self::Connection,
             domain: &'c str,
         ) -> BoxFuture<'c, Result<(), sqlx::Error>>;
+
+        /// [`BEGIN`](super::MarkerDb::BEGIN) and [`mark`](super::MarkerDb::mark) in one round trip. After an error the
+        /// connection may be within a transaction that sqlx does not know of. A row that was swallowed is found by the
+        /// [`fence`](super::MarkerDb::fence).
+        fn begin_marked<'c>(
+            connection: &'c mut Self::Connection,
+            ids: &'c [TxId],
+        ) -> BoxFuture<'c, Result<(), MarkerError>>;
+
+        /// The [`fence`](super::MarkerDb::fence) and COMMIT, in as few round trips as the engine can. An error of COMMIT
+        /// says nothing about the outcome.
+        fn commit_fenced<'c>(
+            connection: &'c mut Self::Connection,
+            ids: &'c [TxId],
+        ) -> BoxFuture<'c, Result<(), Cause>>;
 
         /// Whether the transaction in which [`open_fence`](super::MarkerDb::open_fence) ran is still the current one.
         fn close_fence(
@@ -237,7 +286,8 @@ pub trait MarkerDb: sealed::Sealed {
     /// statement before `COMMIT`. If it is not, roll back and [`decide`](Self::decide).
     ///
     /// # Errors
-    /// The database could not say.
+    /// The database could not say, or an id has other characters than letters and digits, unlike all that producers
+    /// draw.
     fn fence<'c>(
         connection: &'c mut Self::Connection,
         ids: &'c [TxId],
@@ -265,6 +315,16 @@ mod tests {
         refused("a\0b");
         for good in ["x", "0A000001234501020304767244050A0B", &"x".repeat(64)] {
             assert_eq!(good.parse::<TxId>().unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn only_letters_and_digits_are_taken_literally() {
+        let drawn: TxId = "0A00000123".parse().unwrap();
+        assert_eq!(drawn.literally().unwrap(), "0A00000123");
+        for other in ["a'b", "a\\", "a b", "é", "a;"] {
+            let other: TxId = other.parse().unwrap();
+            assert!(other.literally().is_err(), "{other}");
         }
     }
 

@@ -38,7 +38,8 @@
 //!     sqlx::query("INSERT INTO orders (item) VALUES ('hat')").execute(connection).await
 //! };
 //! let (_, committed) = producer.run(message, work).await?;
-//! assert!(committed.delivery.is_resolved());
+//! // The order is safe. Whoever wants to know waits until the broker has taken note; nobody has to.
+//! assert!(committed.delivery.await.is_resolved());
 //!
 //! // The same by hand. Dropped instead of committed, it rolls back.
 //! let mut tx = producer.begin(Message::new("Orders", "a scarf")).await?;
@@ -76,6 +77,8 @@ mod background;
 mod blocker;
 pub mod checker;
 mod decide;
+mod delivering;
+mod departures;
 pub mod grants;
 mod guard;
 pub mod inbox;
@@ -95,12 +98,14 @@ mod session;
 mod sqlite;
 mod start;
 pub mod start_up;
+mod steps;
 pub mod tables;
 pub mod url;
 pub mod verdict;
 
 pub use checker::{DatabaseChecker, Untagged};
 pub use decide::PURGE_MARGIN;
+pub use delivering::Delivering;
 pub use guard::BoundTx;
 pub use inbox::Inbox;
 pub use late::LateTx;

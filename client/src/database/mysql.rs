@@ -7,12 +7,15 @@ mod check;
 
 use futures_core::future::BoxFuture;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::mysql::MySqlDatabaseError;
+use sqlx::mysql::{MySqlDatabaseError, MySqlTransactionManager};
 use sqlx::pool::PoolConnection;
-use sqlx::{MySql, MySqlConnection, MySqlPool, QueryBuilder};
+use sqlx::{AssertSqlSafe, MySql, MySqlConnection, MySqlPool, QueryBuilder, Row, SqlSafeStr};
+use sqlx_core::transaction::TransactionManager;
 
 use super::decide;
-use super::marker::{CheckQuery, MarkerDb, MarkerError, TxId, sealed};
+use super::marker::{CheckQuery, MarkerDb, MarkerError, TxId, literals, sealed};
+use super::outcome::Cause;
+use super::session::fence_then_commit;
 use super::verdict::{Reason, Verdict};
 
 pub(super) use check::{bound_waits, unbound_waits};
@@ -78,18 +81,16 @@ impl MarkerDb for MySql {
         ids: &'c [TxId],
     ) -> BoxFuture<'c, Result<bool, sqlx::Error>> {
         Box::pin(async move {
-            if !release_fence(connection).await? {
-                return Ok(false);
-            }
-            let mut query = QueryBuilder::<MySql>::new(
-                "SELECT COUNT(*) FROM escrow_marker WHERE state = 1 AND tx_id IN (",
+            let ours = literals(ids, ", ")?;
+            let script = format!(
+                "{RELEASE_FENCE}; SELECT COUNT(*) FROM escrow_marker WHERE state = 1 AND tx_id IN ({ours})"
             );
-            let mut list = query.separated(", ");
-            for id in ids {
-                list.push_bind(id.as_str().as_bytes());
-            }
-            list.push_unseparated(")");
-            let ours: i64 = query.build_query_scalar().fetch_one(connection).await?;
+            let results = sqlx::raw_sql(AssertSqlSafe(script)).fetch_one(connection);
+            let ours: i64 = match results.await {
+                Ok(row) => row.try_get(0)?,
+                Err(error) if number(&error) == Some(NO_SUCH_SAVEPOINT) => return Ok(false),
+                Err(error) => return Err(error),
+            };
             Ok(usize::try_from(ours) == Ok(ids.len()))
         })
     }
@@ -159,6 +160,29 @@ impl sealed::Sealed for MySql {
                 .await?;
             Ok(())
         })
+    }
+
+    fn begin_marked<'c>(
+        connection: &'c mut MySqlConnection,
+        ids: &'c [TxId],
+    ) -> BoxFuture<'c, Result<(), MarkerError>> {
+        Box::pin(async move {
+            let rows = literals(ids, "), (").map_err(MarkerError::Database)?;
+            let script = format!(
+                "{}; INSERT INTO escrow_marker (tx_id) VALUES ({rows}); {SET_FENCE}",
+                Self::BEGIN
+            );
+            let script = AssertSqlSafe(script).into_sql_str();
+            let begun = MySqlTransactionManager::begin(connection, Some(script));
+            begun.await.map_err(MarkerError::of)
+        })
+    }
+
+    fn commit_fenced<'c>(
+        connection: &'c mut MySqlConnection,
+        ids: &'c [TxId],
+    ) -> BoxFuture<'c, Result<(), Cause>> {
+        Box::pin(fence_then_commit::<Self>(connection, ids))
     }
 
     fn close_fence(connection: &mut MySqlConnection) -> BoxFuture<'_, Result<bool, sqlx::Error>> {

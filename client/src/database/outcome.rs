@@ -3,20 +3,19 @@
 //! Every error says in which state both sides are and what happens next; none leaves a message that is neither decided
 //! nor known to somebody who will decide it.
 
-use crate::error::Error;
-use crate::transaction::Delivery;
-
+use super::delivering::Delivering;
 use super::marker::{MarkerError, TxId};
 use super::session::FenceError;
 use super::verdict::Reason;
+use crate::error::Error;
 
 /// The database has committed, and so the message will be delivered.
 #[derive(Debug)]
 pub struct Committed {
     /// The transaction ids of the messages, in the order in which they were given. Consumers see them as message ids.
     pub tx_ids: Vec<TxId>,
-    /// How far the broker is with it; of several messages, the one that is least far. Correctness does not depend on it.
-    pub delivery: Delivery,
+    /// The messages on their way to the broker, which goes on whether this is awaited or dropped.
+    pub delivery: Delivering,
 }
 
 /// Why no transaction began: nothing was written to the database.

@@ -1,39 +1,36 @@
 //! The SQL of PostgreSQL, 13 and newer.
 //!
-//! The fence needs no savepoint: a row's `xmin` tells which transaction inserted it. (A marker inserted inside a
-//! savepoint would carry the number of a subtransaction.)
+//! The fence is a setting that lives exactly as long as the transaction, or the savepoint, in which it is made: it holds
+//! the ids of the markers that went in. It costs no subtransaction, and looking at it no access to a table.
+
+mod check;
+
+use std::future::poll_fn;
 
 use futures_core::future::BoxFuture;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection, PgConnection, PgPool, Postgres};
+use sqlx::postgres::PgTransactionManager;
+use sqlx::{AssertSqlSafe, Either, PgConnection, PgPool, Postgres, SqlSafeStr};
+use sqlx_core::transaction::TransactionManager;
 
-use super::blocker::watched;
-use super::decide::{self, Reading, judge};
+use super::decide;
 use super::marker::{CheckQuery, MarkerDb, MarkerError, TxId, sealed};
+use super::outcome::Cause;
+use super::session::{FenceError, whole};
+use super::steps::tell;
 use super::verdict::{Reason, Verdict};
 
-/// Explicit, since role and database may have other defaults.
-const BEGIN_CHECK: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
-const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
+/// Notes each marker that went in, after what [`NOTED`] held before.
+const NOTE: &str = "RETURNING set_config('escrow.fence', concat(current_setting('escrow.fence', true), ' ', tx_id), true)";
 
-/// For this transaction only: behind a pooler the session is not ours alone.
-const BOUNDS: &str = "SELECT pg_backend_pid(), set_config('lock_timeout', '300ms', true), \
-     set_config('statement_timeout', '2s', true)";
+/// The markers of this transaction, each after a space; before them [`OPEN`], if they came late.
+const NOTED: &str = "COALESCE(current_setting('escrow.fence', true), '')";
 
-const TOMBSTONE: &str = "INSERT INTO escrow_marker (tx_id, state, decided_by) \
-     SELECT $1, 2, $2 FROM escrow_meta \
-     WHERE purged_before <= to_timestamp($3::bigint / 1000.0) AND domain = COALESCE($4::uuid, domain) \
-     ON CONFLICT (tx_id) DO NOTHING";
+const OPEN: &str = "open";
 
-const READ: &str = "SELECT domain::text, purged_before <= to_timestamp($2::bigint / 1000.0), \
-     (SELECT state::bigint FROM escrow_marker WHERE tx_id = $1) FROM escrow_meta";
-
-const READ_AGAIN: &str = "SELECT state::bigint FROM escrow_marker WHERE tx_id = $1";
-
-const BLOCKER: &str = "SELECT format('session %s of %s (%s), %s since %s', pid, usename, application_name, \
-     COALESCE(state, 'open'), COALESCE(to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), '?')) \
-     FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids($1)) LIMIT 1";
+/// [`NOTE`] follows.
+const PREPARE: &str = "PREPARE escrow_mark (text) AS INSERT INTO escrow_marker (tx_id) VALUES ($1)";
 
 impl MarkerDb for Postgres {
     const BEGIN: &'static str = "BEGIN";
@@ -43,20 +40,21 @@ impl MarkerDb for Postgres {
         ids: &'c [TxId],
     ) -> BoxFuture<'c, Result<(), MarkerError>> {
         Box::pin(async move {
-            let inserted =
-                sqlx::query("INSERT INTO escrow_marker (tx_id) SELECT * FROM unnest($1::text[])")
-                    .bind(texts(ids))
-                    .execute(connection)
-                    .await
-                    .map_err(MarkerError::of)?;
+            let script =
+                format!("INSERT INTO escrow_marker (tx_id) SELECT unnest($1::text[]) {NOTE}");
+            let inserted = sqlx::query(AssertSqlSafe(script))
+                .bind(texts(ids))
+                .execute(connection)
+                .await
+                .map_err(MarkerError::of)?;
             MarkerError::unless(inserted.rows_affected(), ids.len())
         })
     }
 
     fn open_fence(connection: &mut PgConnection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
-        // Lives exactly as long as the transaction, and costs no subtransaction.
         Box::pin(async move {
-            sqlx::query("SELECT set_config('escrow.fence', 'open', true)")
+            sqlx::query("SELECT set_config('escrow.fence', $1, true)")
+                .bind(OPEN)
                 .execute(connection)
                 .await?;
             Ok(())
@@ -68,17 +66,17 @@ impl MarkerDb for Postgres {
         ids: &'c [TxId],
     ) -> BoxFuture<'c, Result<(), MarkerError>> {
         Box::pin(async move {
-            let inserted = sqlx::query(
-                "INSERT INTO escrow_marker (tx_id) SELECT * FROM unnest($1::text[]) \
-                 WHERE current_setting('escrow.fence', true) = 'open'",
-            )
-            .bind(texts(ids))
-            .execute(connection)
-            .await
-            .map_err(|error| match code(&error).as_deref() {
-                Some(IN_FAILED_TRANSACTION) => MarkerError::Split,
-                _ => MarkerError::of(error),
-            })?;
+            let script = format!(
+                "INSERT INTO escrow_marker (tx_id) SELECT unnest($1::text[]) WHERE {NOTED} = '{OPEN}' {NOTE}"
+            );
+            let inserted = sqlx::query(AssertSqlSafe(script))
+                .bind(texts(ids))
+                .execute(connection)
+                .await
+                .map_err(|error| match code(&error).as_deref() {
+                    Some(IN_FAILED_TRANSACTION) => MarkerError::Split,
+                    _ => MarkerError::of(error),
+                })?;
             match inserted.rows_affected() {
                 0 if !ids.is_empty() => Err(MarkerError::Split),
                 inserted => MarkerError::unless(inserted, ids.len()),
@@ -91,20 +89,22 @@ impl MarkerDb for Postgres {
         ids: &'c [TxId],
     ) -> BoxFuture<'c, Result<bool, sqlx::Error>> {
         Box::pin(async move {
-            let ours: Result<i64, _> = sqlx::query_scalar(
-                "SELECT count(*) FROM escrow_marker WHERE tx_id = ANY($1) AND state = 1 \
-                 AND xmin = pg_current_xact_id_if_assigned()::xid",
-            )
-            .bind(texts(ids))
-            .fetch_one(connection)
-            .await;
+            let script = format!("SELECT {NOTED} IN ($1, '{OPEN}' || $1)");
+            let ours = sqlx::query_scalar(AssertSqlSafe(script))
+                .bind(noted(ids))
+                .fetch_one(connection)
+                .await;
             match ours {
-                Ok(count) => Ok(usize::try_from(count) == Ok(ids.len())),
                 Err(error) if code(&error).as_deref() == Some(IN_FAILED_TRANSACTION) => Ok(false),
-                Err(error) => Err(error),
+                ours => ours,
             }
         })
     }
+}
+
+/// What [`NOTE`] makes of `ids`.
+fn noted(ids: &[TxId]) -> String {
+    ids.iter().map(|id| format!(" {id}")).collect()
 }
 
 impl sealed::Sealed for Postgres {
@@ -155,11 +155,57 @@ impl sealed::Sealed for Postgres {
         })
     }
 
+    fn begin_marked<'c>(
+        connection: &'c mut PgConnection,
+        ids: &'c [TxId],
+    ) -> BoxFuture<'c, Result<(), MarkerError>> {
+        Box::pin(async move {
+            let script = begin_and_mark(ids).map_err(MarkerError::Database)?;
+            let begin = || Some(AssertSqlSafe(script.clone()).into_sql_str());
+            let mut begun = PgTransactionManager::begin(&mut *connection, begin()).await;
+            if let Err(error) = &begun
+                && code(error).as_deref() == Some(NO_SUCH_STATEMENT)
+            {
+                // The first time on this connection, or behind a pooler that has given us another session.
+                let prepare = format!("ROLLBACK; {PREPARE} {NOTE}");
+                let prepared = sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *connection);
+                prepared.await.map_err(MarkerError::Database)?;
+                begun = PgTransactionManager::begin(connection, begin()).await;
+            }
+            begun.map_err(MarkerError::of)
+        })
+    }
+
+    fn commit_fenced<'c>(
+        connection: &'c mut PgConnection,
+        ids: &'c [TxId],
+    ) -> BoxFuture<'c, Result<(), Cause>> {
+        Box::pin(async move {
+            whole::<Self>(connection)?;
+            let script = fence_and_commit(ids).map_err(FenceError::Database)?;
+            tell("committing", ids);
+            let mut results = sqlx::raw_sql(AssertSqlSafe(script)).fetch_many(&mut *connection);
+            let mut fenced = false;
+            while let Some(result) = poll_fn(|context| results.as_mut().poll_next(context)).await {
+                match result {
+                    // A statement is done, and the fence is the first.
+                    Ok(Either::Left(_)) => fenced = true,
+                    Ok(Either::Right(_)) => {}
+                    Err(error) => return Err(cause(error, fenced)),
+                }
+            }
+            drop(results);
+            // Ends the empty transaction that the chain has begun. It goes out with what the pool sends when it takes
+            // the connection back.
+            PgTransactionManager::start_rollback(connection);
+            Ok(())
+        })
+    }
+
     fn close_fence(connection: &mut PgConnection) -> BoxFuture<'_, Result<bool, sqlx::Error>> {
         Box::pin(async move {
-            let open = sqlx::query_scalar(
-                "SELECT COALESCE(current_setting('escrow.fence', true), '') = 'open'",
-            );
+            let script = format!("SELECT {NOTED} = '{OPEN}'");
+            let open = sqlx::query_scalar(AssertSqlSafe(script));
             match open.fetch_one(connection).await {
                 Err(error) if code(&error).as_deref() == Some(IN_FAILED_TRANSACTION) => Ok(false),
                 open => open,
@@ -178,91 +224,49 @@ impl sealed::Sealed for Postgres {
     ) -> BoxFuture<'static, Verdict> {
         Box::pin(async move {
             let asked = if query.may_tombstone {
-                ask_or_rule_out(&mut connection, &pool, &query).await
+                check::rule_out_in_bounds(&mut connection, &pool, &query).await
             } else {
-                only_read(&mut connection, &query).await
+                check::only_read(&mut connection, &query).await
             };
             asked.unwrap_or_else(Verdict::Unknown)
         })
     }
 }
 
-async fn ask_or_rule_out(
-    connection: &mut PgConnection,
-    pool: &PgPool,
-    query: &CheckQuery,
-) -> Result<Verdict, Reason> {
-    let mut tx = connection.begin_with(BEGIN_CHECK).await.map_err(reason)?;
-    let (session, _, _): (i32, String, String) = sqlx::query_as(BOUNDS)
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(reason)?;
-    let tombstone = sqlx::query(TOMBSTONE)
-        .bind(query.tx_id.as_str())
-        .bind(decide::decided_by(query))
-        .bind(decide::marker_not_before_ms(query))
-        .bind(query.domain.map(|domain| domain.to_string()))
-        .execute(&mut *tx);
-    let (inserted, blocked_by) = watched(tombstone, blocker(pool, session)).await;
-    let inserted = inserted.map_err(|error| match reason(error) {
-        Reason::InFlight { .. } => Reason::InFlight { blocked_by },
-        other => other,
-    })?;
-    let verdict = judge(query, read(&mut tx, query).await?);
-    tx.commit().await.map_err(reason)?;
-    if verdict == Verdict::RolledBack && inserted.rows_affected() > 0 {
-        // PostgreSQL answers the COMMIT of a failed transaction with success, and the driver does not show the
-        // difference. What a fresh statement sees is committed.
-        let state: Option<i64> = sqlx::query_scalar(READ_AGAIN)
-            .bind(query.tx_id.as_str())
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(reason)?;
-        if state != Some(2) {
-            return Err(Reason::Swallowed);
-        }
+/// In one string, and with a statement that the session has planned before: planning costs more than inserting.
+fn begin_and_mark(ids: &[TxId]) -> Result<String, sqlx::Error> {
+    let mut script = Postgres::BEGIN.to_owned();
+    for id in ids {
+        script.push_str("; EXECUTE escrow_mark('");
+        script.push_str(id.literally()?);
+        script.push_str("')");
     }
-    Ok(verdict)
+    Ok(script)
 }
 
-async fn only_read(connection: &mut PgConnection, query: &CheckQuery) -> Result<Verdict, Reason> {
-    let mut tx = connection.begin_with(BEGIN_READ).await.map_err(reason)?;
-    sqlx::query(BOUNDS)
-        .execute(&mut *tx)
-        .await
-        .map_err(reason)?;
-    let verdict = judge(query, read(&mut tx, query).await?);
-    tx.rollback().await.map_err(reason)?;
-    Ok(verdict)
+/// In one string: when the fence fails, by a division by zero, the server does not look at what follows. COMMIT begins
+/// another transaction, since sqlx would go on to count one, and end that.
+fn fence_and_commit(ids: &[TxId]) -> Result<String, sqlx::Error> {
+    let noted = ids.iter().map(|id| Ok(format!(" {}", id.literally()?)));
+    let noted = noted.collect::<Result<String, sqlx::Error>>()?;
+    Ok(format!(
+        "SELECT 1 / ({NOTED} IN ('{noted}', '{OPEN}{noted}'))::int; COMMIT AND CHAIN"
+    ))
 }
 
-async fn read(
-    connection: &mut PgConnection,
-    query: &CheckQuery,
-) -> Result<Option<Reading>, Reason> {
-    let row: Option<(String, bool, Option<i64>)> = sqlx::query_as(READ)
-        .bind(query.tx_id.as_str())
-        .bind(decide::marker_not_before_ms(query))
-        .fetch_optional(connection)
-        .await
-        .map_err(reason)?;
-    Ok(row.map(|(domain, above_horizon, state)| Reading {
-        domain,
-        above_horizon,
-        state,
-    }))
+/// What an error of [`fence_and_commit`] says.
+fn cause(error: sqlx::Error, fenced: bool) -> Cause {
+    match code(&error).as_deref() {
+        Some(DIVISION_BY_ZERO | IN_FAILED_TRANSACTION) if !fenced => FenceError::Gone.into(),
+        // The server's own words, so it has not come to COMMIT.
+        Some(_) if !fenced => FenceError::Database(error).into(),
+        _ => Cause::Commit(error),
+    }
 }
 
-async fn blocker(pool: &PgPool, session: i32) -> Option<String> {
-    sqlx::query_scalar(BLOCKER)
-        .bind(session)
-        .fetch_optional(pool)
-        .await
-        .ok()
-        .flatten()
-}
-
+const DIVISION_BY_ZERO: &str = "22012";
 const IN_FAILED_TRANSACTION: &str = "25P02";
+const NO_SUCH_STATEMENT: &str = "26000";
 const NO_SUCH_TABLE: &str = "42P01";
 
 fn code(error: &sqlx::Error) -> Option<String> {

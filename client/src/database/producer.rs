@@ -7,11 +7,13 @@ use sqlx::Pool;
 
 use super::attempt::Attempt;
 use super::background::Background;
+use super::departures::Departures;
 use super::guard::BoundTx;
 use super::late::LateTx;
 use super::marker::{Domain, MarkerDb, TxId};
-use super::outcome::{BeginError, Committed, Ids, RunError};
+use super::outcome::{BeginError, Committed, RunError};
 use super::session::Session;
+use super::steps::tell;
 use crate::client::Client;
 use crate::error::Result as ClientResult;
 use crate::message::Message;
@@ -64,6 +66,7 @@ impl<DB: MarkerDb> Clone for BoundProducer<DB> {
 pub(super) struct Shared<DB: MarkerDb> {
     pub(super) halfs: TransactionProducer,
     pub(super) background: Background,
+    pub(super) departures: Departures,
     pub(super) client: Client,
     pub(super) pool: Pool<DB>,
     /// Own connections for asking the database what became of a transaction: the application's pool may be exhausted
@@ -169,7 +172,8 @@ impl<DB: MarkerDb> BoundProducer<DB> {
         let shared = Arc::clone(&self.shared);
         let begun = background.step(async move {
             let mut session = shared.session().await?;
-            shared.tell("begun", &[]);
+            tell("beginning", &[]);
+            session.begin().await.map_err(BeginError::Database)?;
             let opened = session.open_fence().await;
             opened.map_err(BeginError::Database)?;
             Ok(LateTx::new(shared, session))
@@ -192,14 +196,11 @@ impl<DB: MarkerDb> BoundProducer<DB> {
 async fn open<DB: MarkerDb>(mut attempt: Attempt<DB>) -> Result<BoundTx<DB>, BeginError> {
     let shared = Arc::clone(&attempt.shared);
     let mut session = shared.session().await?;
-    shared.tell("begun", &attempt.ids);
+    tell("beginning", &attempt.ids);
     attempt.will_mark();
-    if let Err(error) = session.mark(&attempt.ids).await {
-        // First the database, so that it can say so when it is asked about the halfs.
-        session.rollback().await;
-        return Err(BeginError::Marker(error));
-    }
-    shared.tell("marked", &attempt.ids);
+    let begun = session.begin_marked(&attempt.ids).await;
+    begun.map_err(BeginError::Marker)?;
+    tell("marked", &attempt.ids);
     Ok(BoundTx::new(session, attempt))
 }
 
@@ -223,13 +224,8 @@ impl<DB: MarkerDb> Shared<DB> {
         format!("producer {}", self.client.id())
     }
 
-    /// Tells who listens which step of the protocol has been taken.
-    pub(super) fn tell(&self, step: &'static str, ids: &[TxId]) {
-        tracing::trace!(target: "escrow_client::database", step, tx_id = %Ids(ids));
-    }
-
     async fn session(&self) -> Result<Session<DB>, BeginError> {
-        let begun = Session::begin(&self.pool, self.settings.acquire_timeout).await;
-        begun.map_err(BeginError::Database)
+        let acquired = Session::acquire(&self.pool, self.settings.acquire_timeout).await;
+        acquired.map_err(BeginError::Database)
     }
 }

@@ -13,6 +13,8 @@ use sqlx_core::transaction::TransactionManager;
 use tokio::time::timeout;
 
 use super::marker::{MarkerDb, MarkerError, TxId};
+use super::outcome::Cause;
+use super::steps::tell;
 
 /// How long one step of the protocol may take. A server that is silent for longer is given up: what became of the
 /// transaction is then asked on another connection.
@@ -26,7 +28,8 @@ const ROLLBACK_WITHIN: Duration = Duration::from_secs(5);
 #[non_exhaustive]
 pub enum FenceError {
     /// The transaction in which the marker was inserted is gone: a failed statement or a deadlock rolled it back, or
-    /// a COMMIT, a ROLLBACK or DDL of the caller ended it. What ran after that may have been committed by itself.
+    /// a COMMIT, a ROLLBACK or DDL of the caller ended it. What ran after that may have been committed by itself. Also if a
+    /// trigger or a rule kept the marker out of the table without an error.
     #[error(
         "the transaction with the marker had ended already, by a failed statement, a deadlock, DDL or a COMMIT of its own"
     )]
@@ -46,30 +49,33 @@ pub(super) struct Session<DB: MarkerDb> {
 }
 
 impl<DB: MarkerDb> Session<DB> {
-    /// Takes a connection and begins.
-    pub(super) async fn begin(pool: &Pool<DB>, within: Duration) -> Result<Self, sqlx::Error> {
+    /// Takes a connection; nothing is begun.
+    pub(super) async fn acquire(pool: &Pool<DB>, within: Duration) -> Result<Self, sqlx::Error> {
         let connection = match timeout(within, pool.acquire()).await {
             Ok(acquired) => acquired?,
             Err(_) => return Err(sqlx::Error::PoolTimedOut),
         };
-        let mut session = Self {
+        Ok(Self {
             connection,
             ended: false,
-        };
-        let begin =
-            DB::TransactionManager::begin(&mut session.connection, Some(DB::BEGIN.into_sql_str()));
-        bounded(begin).await?;
-        Ok(session)
+        })
     }
 
-    /// Puts the markers in, first of all.
-    pub(super) async fn mark(&mut self, ids: &[TxId]) -> Result<(), MarkerError> {
-        let mark = DB::mark(&mut self.connection, ids);
-        let marked = timeout(STEP_WITHIN, mark).await;
-        marked.unwrap_or_else(|_| Err(MarkerError::Database(silent())))
+    /// Begins, and puts the markers in, first of all. After an error there is nothing to roll back by: the session is
+    /// dropped, and its connection closed.
+    pub(super) async fn begin_marked(&mut self, ids: &[TxId]) -> Result<(), MarkerError> {
+        let begin = DB::begin_marked(&mut self.connection, ids);
+        let begun = timeout(STEP_WITHIN, begin).await;
+        begun.unwrap_or_else(|_| Err(MarkerError::Database(silent())))
     }
 
-    /// Remembers which transaction this is, for markers that come later.
+    /// Begins.
+    pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
+        let begin = Some(DB::BEGIN.into_sql_str());
+        bounded(DB::TransactionManager::begin(&mut self.connection, begin)).await
+    }
+
+    /// Remembers, right after the beginning, which transaction this is: for markers that come later.
     pub(super) async fn open_fence(&mut self) -> Result<(), sqlx::Error> {
         bounded(DB::open_fence(&mut self.connection)).await
     }
@@ -81,31 +87,24 @@ impl<DB: MarkerDb> Session<DB> {
         marked.unwrap_or_else(|_| Err(MarkerError::Database(silent())))
     }
 
-    /// Makes sure that this is still the transaction that holds the markers. Nothing but COMMIT may follow.
-    pub(super) async fn fence(&mut self, ids: &[TxId]) -> Result<(), FenceError> {
-        let fence = bounded(DB::fence(&mut self.connection, ids)).await;
-        self.same(fence)
+    /// Makes sure that this is still the transaction that holds the markers, and commits it. An error of COMMIT says
+    /// nothing about the outcome.
+    pub(super) async fn commit_fenced(&mut self, ids: &[TxId]) -> Result<(), Cause> {
+        let commit = DB::commit_fenced(&mut self.connection, ids);
+        let committed = timeout(STEP_WITHIN, commit).await;
+        // COMMIT may have been sent.
+        committed.unwrap_or_else(|_| Err(Cause::Commit(silent())))?;
+        self.ended = true;
+        Ok(())
     }
 
     /// Makes sure that this is still the transaction in which the fence was opened. Nothing but COMMIT may follow.
     pub(super) async fn close_fence(&mut self) -> Result<(), FenceError> {
-        let fence = bounded(DB::close_fence(&mut self.connection)).await;
-        self.same(fence)
-    }
-
-    fn same(&self, fence: Result<bool, sqlx::Error>) -> Result<(), FenceError> {
-        match fence {
-            Ok(true) => {}
-            Ok(false) => return Err(FenceError::Gone),
-            Err(error) => return Err(FenceError::Database(error)),
+        let open = bounded(DB::close_fence(&mut self.connection)).await;
+        if !open.map_err(FenceError::Database)? {
+            return Err(FenceError::Gone);
         }
-        // Only now: a nested transaction that was dropped may have been rolled back just before the fence.
-        match depth(&self.connection) {
-            0 => Err(FenceError::Gone),
-            1 => Ok(()),
-            // COMMIT would only release a savepoint, and report success.
-            _ => Err(FenceError::Nested),
-        }
+        whole::<DB>(&self.connection)
     }
 
     /// Commits. An error says nothing about the outcome.
@@ -119,7 +118,7 @@ impl<DB: MarkerDb> Session<DB> {
     pub(super) async fn rollback(mut self) {
         let connection = &mut self.connection;
         let rollback = async {
-            while depth(connection) > 0 {
+            while depth::<DB>(connection) > 0 {
                 DB::TransactionManager::rollback(connection).await?;
             }
             Ok::<(), sqlx::Error>(())
@@ -158,8 +157,34 @@ impl<DB: MarkerDb> Drop for Session<DB> {
     }
 }
 
+/// The fence, then COMMIT: for engines that need two round trips.
+pub(super) async fn fence_then_commit<DB: MarkerDb>(
+    connection: &mut DB::Connection,
+    ids: &[TxId],
+) -> Result<(), Cause> {
+    let ours = DB::fence(connection, ids).await;
+    if !ours.map_err(FenceError::Database)? {
+        return Err(FenceError::Gone.into());
+    }
+    // Only now: a nested transaction that was dropped may have been rolled back just before the fence.
+    whole::<DB>(connection)?;
+    tell("committing", ids);
+    let commit = DB::TransactionManager::commit(connection);
+    commit.await.map_err(Cause::Commit)
+}
+
+/// Whether what sqlx knows to be open is one transaction, without others within it.
+pub(super) fn whole<DB: Database>(connection: &DB::Connection) -> Result<(), FenceError> {
+    match depth::<DB>(connection) {
+        0 => Err(FenceError::Gone),
+        1 => Ok(()),
+        // COMMIT would only release a savepoint, and report success.
+        _ => Err(FenceError::Nested),
+    }
+}
+
 /// How many transactions are open within each other, as sqlx counts them.
-fn depth<DB: Database>(connection: &PoolConnection<DB>) -> usize {
+fn depth<DB: Database>(connection: &DB::Connection) -> usize {
     DB::TransactionManager::get_transaction_depth(connection)
 }
 

@@ -6,10 +6,16 @@
 use futures_core::future::BoxFuture;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection, QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::sqlite::SqliteTransactionManager;
+use sqlx::{
+    AssertSqlSafe, Connection, QueryBuilder, Row, SqlSafeStr, Sqlite, SqliteConnection, SqlitePool,
+};
+use sqlx_core::transaction::TransactionManager;
 
 use super::decide::{self, Reading, judge};
-use super::marker::{CheckQuery, MarkerDb, MarkerError, TxId, sealed};
+use super::marker::{CheckQuery, MarkerDb, MarkerError, TxId, literals, sealed};
+use super::outcome::Cause;
+use super::session::fence_then_commit;
 use super::verdict::{Reason, Verdict};
 
 const TOMBSTONE: &str = "INSERT INTO escrow_marker (tx_id, state, decided_by) \
@@ -76,18 +82,17 @@ impl MarkerDb for Sqlite {
         ids: &'c [TxId],
     ) -> BoxFuture<'c, Result<bool, sqlx::Error>> {
         Box::pin(async move {
-            if !release_fence(connection).await? {
-                return Ok(false);
-            }
-            let mut query = QueryBuilder::<Sqlite>::new(
-                "SELECT COUNT(*) FROM escrow_marker WHERE state = 1 AND tx_id IN (",
+            // In one message to the connection's thread: the write lock is held meanwhile.
+            let ours = literals(ids, ", ")?;
+            let script = format!(
+                "{RELEASE_FENCE}; SELECT COUNT(*) FROM escrow_marker WHERE state = 1 AND tx_id IN ({ours})"
             );
-            let mut list = query.separated(", ");
-            for id in ids {
-                list.push_bind(id.as_str());
-            }
-            list.push_unseparated(")");
-            let ours: i64 = query.build_query_scalar().fetch_one(connection).await?;
+            let results = sqlx::raw_sql(AssertSqlSafe(script)).fetch_one(connection);
+            let ours: i64 = match results.await {
+                Ok(row) => row.try_get(0)?,
+                Err(error) if lacks_fence(&error) => return Ok(false),
+                Err(error) => return Err(error),
+            };
             Ok(usize::try_from(ours) == Ok(ids.len()))
         })
     }
@@ -96,12 +101,16 @@ impl MarkerDb for Sqlite {
 async fn release_fence(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     match sqlx::raw_sql(RELEASE_FENCE).execute(connection).await {
         Ok(_) => Ok(true),
-        // SQLite has no code of its own for it.
-        Err(sqlx::Error::Database(error)) if error.message().contains("no such savepoint") => {
-            Ok(false)
-        }
+        Err(error) if lacks_fence(&error) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// SQLite has no code of its own for it.
+fn lacks_fence(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|refusal| refusal.message().contains("no such savepoint"))
 }
 
 impl sealed::Sealed for Sqlite {
@@ -153,6 +162,29 @@ impl sealed::Sealed for Sqlite {
                 .await?;
             Ok(())
         })
+    }
+
+    fn begin_marked<'c>(
+        connection: &'c mut SqliteConnection,
+        ids: &'c [TxId],
+    ) -> BoxFuture<'c, Result<(), MarkerError>> {
+        Box::pin(async move {
+            let rows = literals(ids, "), (").map_err(MarkerError::Database)?;
+            let script = format!(
+                "{}; INSERT INTO escrow_marker (tx_id) VALUES ({rows}); {SET_FENCE}",
+                Self::BEGIN
+            );
+            let script = AssertSqlSafe(script).into_sql_str();
+            let begun = SqliteTransactionManager::begin(connection, Some(script));
+            begun.await.map_err(MarkerError::of)
+        })
+    }
+
+    fn commit_fenced<'c>(
+        connection: &'c mut SqliteConnection,
+        ids: &'c [TxId],
+    ) -> BoxFuture<'c, Result<(), Cause>> {
+        Box::pin(fence_then_commit::<Self>(connection, ids))
     }
 
     fn close_fence(connection: &mut SqliteConnection) -> BoxFuture<'_, Result<bool, sqlx::Error>> {

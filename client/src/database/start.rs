@@ -7,6 +7,7 @@ use sqlx::Pool;
 
 use super::background::Background;
 use super::checker::DatabaseChecker;
+use super::departures::Departures;
 use super::marker::MarkerDb;
 use super::producer::{BoundProducer, BoundSettings, Shared};
 use super::start_up::{Refusal, Role, verify};
@@ -85,6 +86,7 @@ impl<DB: MarkerDb> BoundProducer<DB> {
             shared: Arc::new(Shared {
                 halfs,
                 background: Background::new(),
+                departures: Departures::from_now(),
                 client: client.clone(),
                 pool: pool.clone(),
                 deciding,

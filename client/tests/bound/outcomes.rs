@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use escrow_client::database::{BeginError, BoundSettings, MarkerError, RunError};
 
+use tokio::task::JoinSet;
+
 use crate::broker::in_time;
 use crate::engine::{Engine, on_every_engine, order};
 use crate::shop::{A_WHILE, NEVER, SOON, Shop, placed};
@@ -21,6 +23,8 @@ on_every_engine!(
     late_transactions_that_are_given_up_leave_no_half,
     nested_transactions_of_the_caller_work,
     closing_waits_for_what_runs_in_the_background,
+    nobody_has_to_wait_for_a_delivery,
+    many_at_once_are_all_delivered,
 );
 
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +36,8 @@ async fn order_and_message_appear_together<DB: Engine>() {
     for id in ["a", "b", "c"] {
         let work = async |connection: &mut DB::Connection| order::<DB>(connection, id).await;
         let ((), committed) = shop.producer.run(placed(id), work).await.unwrap();
-        assert!(committed.delivery.is_resolved(), "{committed:?}");
+        let delivery = committed.delivery.await;
+        assert!(delivery.is_resolved(), "{delivery:?}");
     }
     assert_eq!(shop.agree().await, ["a", "b", "c"]);
 }
@@ -44,6 +49,7 @@ async fn the_message_carries_the_id_that_the_caller_was_told<DB: Engine>() {
     order::<DB>(&mut tx, "a").await.unwrap();
     let committed = tx.commit().await.unwrap();
     assert_eq!(committed.tx_ids[0].as_str(), told);
+    assert!(committed.delivery.await.is_resolved());
     let delivered = shop.broker.delivered(&shop.client).await;
     assert_eq!(delivered[0].0, told);
 }
@@ -190,4 +196,34 @@ async fn closing_waits_for_what_runs_in_the_background<DB: Engine>() {
     assert!(matches!(refused, Err(BeginError::Closed)));
     let refused = shop.producer.begin_late().await;
     assert!(matches!(refused, Err(BeginError::Closed)));
+}
+
+async fn nobody_has_to_wait_for_a_delivery<DB: Engine>() {
+    let shop = Shop::<DB>::open(NEVER).await;
+    for id in ["a", "b", "c"] {
+        let work = async |connection: &mut DB::Connection| order::<DB>(connection, id).await;
+        let ((), committed) = shop.producer.run(placed(id), work).await.unwrap();
+        drop(committed);
+    }
+    in_time(shop.producer.close()).await;
+    assert_eq!(shop.broker.undecided().await, 0);
+    assert_eq!(shop.agree().await, ["a", "b", "c"]);
+}
+
+/// So many that their halfs leave together.
+async fn many_at_once_are_all_delivered<DB: Engine>() {
+    let shop = Shop::<DB>::open(NEVER).await;
+    let mut placing = JoinSet::new();
+    for number in 10..42 {
+        let producer = shop.producer.clone();
+        placing.spawn(async move {
+            let id = number.to_string();
+            let work = async |connection: &mut DB::Connection| order::<DB>(connection, &id).await;
+            let ((), committed) = producer.run(placed(&id), work).await.unwrap();
+            assert!(committed.delivery.await.is_resolved());
+        });
+    }
+    in_time(placing.join_all()).await;
+    let all: Vec<String> = (10..42).map(|number| number.to_string()).collect();
+    assert_eq!(shop.agree().await, all);
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use escrow_client::database::producer::MESSAGES_MAX;
 use escrow_client::database::start_up::Refusal;
 use escrow_client::database::{
-    BeginError, BoundProducer, BoundSettings, MarkerDb, PrepareError, StartError, adopt,
+    BeginError, BoundProducer, BoundSettings, Cause, CommitError, FenceError, MarkerDb,
+    PrepareError, StartError, adopt,
 };
 use escrow_client::{Client, Error, Message};
 use sqlx::postgres::PgPoolOptions;
@@ -205,13 +206,20 @@ async fn no_message_or_too_many_are_refused() {
 }
 
 #[tokio::test]
-async fn a_marker_table_that_swallows_rows_begins_nothing() {
+async fn a_marker_table_that_swallows_rows_commits_nothing() {
     let shop = Shop::<Sqlite>::open(NEVER).await;
     let swallow =
         "CREATE TRIGGER swallow BEFORE INSERT ON escrow_marker BEGIN SELECT RAISE(IGNORE); END";
     shop.database.pool.execute(swallow).await.unwrap();
-    let refused = shop.producer.begin(placed("a")).await.err().unwrap();
-    assert!(matches!(refused, BeginError::Marker(_)), "{refused}");
+    let mut tx = shop.producer.begin(placed("a")).await.unwrap();
+    order::<Sqlite>(&mut tx, "a").await.unwrap();
+    let error = tx.commit().await.unwrap_err();
+    // It swallows the tombstone as well, so nobody can tell, and the message waits.
+    let gone = |cause: &Cause| matches!(cause, Cause::Fence(FenceError::Gone));
+    assert!(
+        matches!(&error, CommitError::InDoubt { cause, .. } if gone(cause)),
+        "{error}"
+    );
     shop.database
         .pool
         .execute("DROP TRIGGER swallow")

@@ -69,14 +69,14 @@ async fn every_step_is_told_in_order() {
     let committed = tx.commit().await.unwrap();
     let early = [
         "half acked",
-        "begun",
+        "beginning",
         "marked",
         "work done",
-        "fenced",
         "committing",
         "committed",
         "ended",
     ];
+    assert!(committed.delivery.await.is_resolved());
     assert_eq!(of(&steps, committed.tx_ids[0].as_str()), early);
 
     let tx = shop.producer.begin_late().await.unwrap();

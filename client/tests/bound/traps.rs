@@ -1,9 +1,9 @@
 //! Ways in which a program can believe one thing of its transaction and the database another.
 
 use escrow_client::database::{
-    Cause, CommitError, FenceError, MarkerError, PrepareError, RunError,
+    BoundSettings, Cause, CommitError, FenceError, MarkerError, PrepareError, RunError,
 };
-use sqlx::{Connection, Executor, MySql, Postgres, Sqlite};
+use sqlx::{Connection, Executor, MySql, Postgres, Row, Sqlite};
 
 use crate::broker::in_time;
 use crate::engine::{Engine, on_every_engine, order};
@@ -138,6 +138,36 @@ async fn postgres_a_swallowed_error_is_not_taken_for_a_commit() {
         "{failed:?}"
     );
     assert!(shop.agree().await.is_empty());
+}
+
+#[tokio::test]
+async fn postgres_a_session_that_forgets_its_statements_is_told_them_again() {
+    let shop = Shop::<Postgres>::with(NEVER, 1, BoundSettings::default()).await;
+    for id in ["a", "b"] {
+        let work = async |connection: &mut sqlx::PgConnection| {
+            order::<Postgres>(connection, id).await?;
+            connection
+                .execute(sqlx::raw_sql("DEALLOCATE escrow_mark"))
+                .await
+        };
+        shop.producer.run(placed(id), work).await.unwrap();
+    }
+    assert_eq!(shop.agree().await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn postgres_a_connection_comes_back_without_a_transaction() {
+    let shop = Shop::<Postgres>::with(NEVER, 1, BoundSettings::default()).await;
+    let work = async |connection: &mut sqlx::PgConnection| order::<Postgres>(connection, "a").await;
+    shop.producer.run(placed("a"), work).await.unwrap();
+    // Within a transaction that the first one had left, it would be older. (A simple query: one time for both.)
+    let row = sqlx::raw_sql("SELECT now() = statement_timestamp()")
+        .fetch_one(&shop.database.pool)
+        .await
+        .unwrap();
+    let outside: bool = row.get(0);
+    assert!(outside);
+    assert_eq!(shop.agree().await, ["a"]);
 }
 
 #[tokio::test]

@@ -227,7 +227,7 @@ async fn in_flight_at<DB: TestDb>(
             ("COMMIT", Verdict::Committed),
             ("ROLLBACK", Verdict::RolledBack),
         ] {
-            let id = id(&format!("{checker}/{end}"));
+            let id = id(&format!("{checker}{end}").replace(' ', ""));
             let mut tx = database.pool.acquire().await.unwrap();
             for statement in &begin {
                 DB::run(&mut tx, statement).await.unwrap();

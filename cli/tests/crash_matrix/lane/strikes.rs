@@ -168,7 +168,7 @@ impl<DB: Engine> Lane<DB> {
     async fn operator(&mut self, row: Row, way: usize) {
         let agrees = way.is_multiple_of(2);
         // In the database it is all over, or not yet; either way nothing will keep it from being committed.
-        let step = if agrees { "committed" } else { "fenced" };
+        let step = if agrees { "committed" } else { "committing" };
         let mut worker = self.single(row, step, true, way % 3).await;
         let before = self.broker.conflicts().await;
         worker.go().await;
