@@ -21,6 +21,8 @@ pub(crate) struct Found {
     max_us: u64,
     /// How long messages were still waiting to be sent after the last order, in ms.
     drain_ms: u128,
+    /// What all processes of the machine and its kernel have used an order, in µs: database, broker and this program.
+    cpu_us: u64,
 }
 
 /// Runs the load.
@@ -56,7 +58,7 @@ pub(crate) async fn run(
         });
     }
     tokio::time::sleep(warmup).await;
-    let began = Instant::now();
+    let (began, used) = (Instant::now(), cpu_used()?);
     counting.store(true, Ordering::Relaxed);
     tokio::time::sleep(measured).await;
     over.store(true, Ordering::Relaxed);
@@ -67,11 +69,31 @@ pub(crate) async fn run(
     }
     way.drain().await?;
     let drain = ended.elapsed();
+    let used = cpu_used()? - used;
     Ok(Found {
         orders_per_second: all.len() as f64 / began.elapsed().as_secs_f64(),
+        cpu_us: u64::try_from(used.as_micros())? / all.len().max(1),
         p50_us: all.value_at_quantile(0.5),
         p99_us: all.value_at_quantile(0.99),
         max_us: all.max(),
         drain_ms: drain.as_millis(),
     })
+}
+
+/// CPU time that the machine has used since it was started.
+fn cpu_used() -> anyhow::Result<Duration> {
+    // In hundredths of a second.
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    let all = stat.lines().next().unwrap_or_default().split_whitespace();
+    let ticks: Vec<u64> = all
+        .skip(1)
+        .take(7)
+        .map(str::parse)
+        .collect::<Result<_, _>>()?;
+    let [user, nice, system, _idle, _waiting, irq, softirq] = ticks[..] else {
+        anyhow::bail!("cannot read /proc/stat");
+    };
+    Ok(Duration::from_millis(
+        10 * (user + nice + system + irq + softirq),
+    ))
 }

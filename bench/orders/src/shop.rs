@@ -11,6 +11,9 @@ use sqlx::{PgConnection, Pool, Postgres, Sqlite, SqliteConnection};
 /// A message that waits in the outbox.
 pub(crate) type Waiting = (i64, Vec<u8>);
 
+/// Rows that the relay takes at a time.
+pub(crate) const BATCH: usize = 256;
+
 /// Statements, the same on each engine up to spelling.
 pub(crate) trait Shop: MarkerDb {
     /// Opens the database and makes its tables where they are missing.
@@ -34,7 +37,7 @@ pub(crate) trait Shop: MarkerDb {
         body: &[u8],
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// The oldest messages of the outbox, kept from others until the transaction ends.
+    /// The oldest messages of the outbox, [`BATCH`] at most.
     fn oldest_outbox(
         connection: &mut Self::Connection,
     ) -> impl Future<Output = sqlx::Result<Vec<Waiting>>> + Send;
@@ -87,7 +90,7 @@ impl Shop for Postgres {
     }
 
     async fn oldest_outbox(connection: &mut PgConnection) -> sqlx::Result<Vec<Waiting>> {
-        sqlx::query_as("SELECT id, body FROM outbox ORDER BY id LIMIT 256 FOR UPDATE")
+        sqlx::query_as("SELECT id, body FROM outbox ORDER BY id LIMIT 256")
             .fetch_all(connection)
             .await
     }

@@ -1,9 +1,10 @@
-//! The bound producer: half, marker, order, fence, COMMIT, END.
+//! The bound producer: half, marker, order, fence, COMMIT; END goes on in the background.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use escrow_client::Client;
-use escrow_client::database::{BoundProducer, BoundSettings};
+use escrow_client::database::{BoundProducer, BoundSettings, Delivering};
 use sqlx::Pool;
+use tokio::sync::{Mutex, mpsc};
 
 use super::{Way, announcement};
 use crate::shop::Shop;
@@ -11,6 +12,9 @@ use crate::shop::Shop;
 pub(crate) struct Bound<DB: Shop> {
     producer: BoundProducer<DB>,
     body: usize,
+    delivering: mpsc::UnboundedSender<Delivering>,
+    /// Looked at after the last order: a service that does not wait for deliveries would drop them.
+    deliveries: Mutex<mpsc::UnboundedReceiver<Delivering>>,
 }
 
 impl<DB: Shop> Bound<DB> {
@@ -21,7 +25,13 @@ impl<DB: Shop> Bound<DB> {
     ) -> anyhow::Result<Self> {
         let settings = BoundSettings::default();
         let producer = BoundProducer::start(client, "bench-bound", pool, settings).await?;
-        Ok(Self { producer, body })
+        let (delivering, deliveries) = mpsc::unbounded_channel();
+        Ok(Self {
+            producer,
+            body,
+            delivering,
+            deliveries: Mutex::new(deliveries),
+        })
     }
 }
 
@@ -32,11 +42,16 @@ impl<DB: Shop> Way for Bound<DB> {
             .producer
             .run(announcement(id, self.body)?, work)
             .await?;
-        ensure!(committed.delivery.is_resolved(), "END got lost");
+        self.delivering.send(committed.delivery)?;
         Ok(())
     }
 
     async fn drain(&self) -> anyhow::Result<()> {
+        let mut deliveries = self.deliveries.lock().await;
+        for _ in 0..deliveries.len() {
+            let delivery = deliveries.recv().await.context("its sender lives")?;
+            ensure!(delivery.await.is_resolved(), "END got lost");
+        }
         Ok(())
     }
 }

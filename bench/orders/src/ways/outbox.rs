@@ -1,4 +1,6 @@
 //! An outbox: the message is a row of the same transaction, and a relay sends and deletes it.
+//!
+//! There is one relay, so it need not lock what it reads; it holds no connection while it waits for the broker.
 
 use std::time::Duration;
 
@@ -8,9 +10,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{TOPIC, Way};
-use crate::shop::Shop;
+use crate::shop::{BATCH, Shop, Waiting};
 
-/// Pause of the relay when there was nothing.
+/// Pause of the relay, unless there is more to send at once. Rows that come meanwhile share a batch.
 const POLL: Duration = Duration::from_millis(5);
 
 pub(crate) struct Outbox<DB: Shop> {
@@ -46,22 +48,34 @@ async fn run_relay<DB: Shop>(
     found_nothing: watch::Sender<u64>,
 ) -> anyhow::Result<()> {
     loop {
-        let mut transaction = pool.begin_with(DB::BEGIN).await?;
-        let waiting = DB::oldest_outbox(&mut transaction).await?;
+        let mut connection = pool.acquire().await?;
+        let waiting = DB::oldest_outbox(&mut connection).await?;
+        drop(connection);
+        let more = waiting.len() >= BATCH;
         if waiting.is_empty() {
-            transaction.rollback().await?;
             found_nothing.send_modify(|times| *times += 1);
-            tokio::time::sleep(POLL).await;
-            continue;
+        } else {
+            send(&pool, &producer, waiting).await?;
         }
-        let (ids, messages): (Vec<i64>, Vec<Message>) = waiting
-            .into_iter()
-            .map(|(id, body)| (id, Message::new(TOPIC, body)))
-            .unzip();
-        producer.send_batch(&messages).await?;
-        DB::delete_outbox(&mut transaction, &ids).await?;
-        transaction.commit().await?;
+        if !more {
+            tokio::time::sleep(POLL).await;
+        }
     }
+}
+
+async fn send<DB: Shop>(
+    pool: &Pool<DB>,
+    producer: &Producer,
+    waiting: Vec<Waiting>,
+) -> anyhow::Result<()> {
+    let (ids, messages): (Vec<i64>, Vec<Message>) = waiting
+        .into_iter()
+        .map(|(id, body)| (id, Message::new(TOPIC, body)))
+        .unzip();
+    producer.send_batch(&messages).await?;
+    let mut connection = pool.acquire().await?;
+    DB::delete_outbox(&mut connection, &ids).await?;
+    Ok(())
 }
 
 impl<DB: Shop> Way for Outbox<DB> {
