@@ -58,8 +58,9 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
         make_folder(parent)?;
     }
     match fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+        // Somebody else may have made it meanwhile.
+        Err(_) if folder.is_dir() => {}
+        made => made?,
     }
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
