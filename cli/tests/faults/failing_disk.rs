@@ -42,26 +42,14 @@ fn a_power_cut_loses_nothing_that_was_acknowledged() {
 
 #[test]
 fn a_failed_sync_stops_the_store_which_says_so_and_nothing_is_lost_although_its_pages_are() {
-    strikes(
-        "sync",
-        times(10),
-        |_| Then::PowerCut,
-        |disk, after| {
-            disk.faults().sync_fails_after = Some(after);
-        },
-    );
+    strikes("sync", times(10), |disk, after| {
+        disk.faults().sync_fails_after = Some(after);
+    });
 }
 
 #[test]
 fn a_failed_write_stops_the_store_which_says_so_and_a_restart_loses_nothing() {
-    const IN_TURN: [Then; 4] = [
-        Then::Restart,
-        Then::PowerCut,
-        Then::Restart,
-        Then::WorkAndPowerCut,
-    ];
-    let then = |strike: u64| IN_TURN[strike as usize % 4];
-    strikes("write", times(10), then, |disk, after| {
+    strikes("write", times(10), |disk, after| {
         disk.faults().write_fails_after = Some(after);
     });
 }
@@ -75,8 +63,15 @@ enum Then {
     WorkAndPowerCut,
 }
 
+const IN_TURN: [Then; 4] = [
+    Then::Restart,
+    Then::PowerCut,
+    Then::Restart,
+    Then::WorkAndPowerCut,
+];
+
 /// Lets one operation fail, early in the log or late, while producers work.
-fn strikes(what: &str, count: u64, then: impl Fn(u64) -> Then, arm: impl Fn(&Disk, u64)) {
+fn strikes(what: &str, count: u64, arm: impl Fn(&Disk, u64)) {
     let mut scene = Scene::set();
     let disk = Disk::mount();
     let setup = setup(&disk);
@@ -106,7 +101,7 @@ fn strikes(what: &str, count: u64, then: impl Fn(u64) -> Then, arm: impl Fn(&Dis
             assert!(remark.contains("restart"), "names the cure: {remark}");
             assert_eq!(met.refused.len(), 1, "{met:?}");
         }
-        let then = then(strike);
+        let then = IN_TURN[strike as usize % IN_TURN.len()];
         if then == Then::WorkAndPowerCut {
             drop(serve);
             serve = setup.start();
