@@ -138,6 +138,13 @@ impl Store {
         self.space.look(&self.disk, &self.settings)
     }
 
+    /// The log may grow by so much between two looks: a part of what is left when messages begin to be refused. None: nothing
+    /// is ever refused.
+    pub(crate) fn look_every_bytes(&self) -> Option<u64> {
+        let refuse = self.settings.free_bytes_refuse;
+        (refuse > 0).then(|| (refuse / 4).max(1))
+    }
+
     /// How the store stood at the last look.
     pub fn space_state(&self) -> SpaceState {
         self.space.state()

@@ -24,6 +24,8 @@ pub struct Upkeep {
     /// The log's end at the last step: unchanged, the store is idle.
     end: PhysicalOffset,
     space: SpaceState,
+    /// The log's end when the disk was last looked at.
+    looked_at: PhysicalOffset,
 }
 
 /// What one step of the chores did.
@@ -47,6 +49,7 @@ impl Upkeep {
             step_due_ms: mono_ms + STEP_EVERY_MS,
             end: store.end(),
             space: store.space_state(),
+            looked_at: store.end(),
         }
     }
 
@@ -67,8 +70,14 @@ impl Upkeep {
     }
 
     /// Whether [`Upkeep::step`] has something to do. No sync may be on its way then.
-    pub fn is_due(&self, mono_ms: u64) -> bool {
-        mono_ms >= self.step_due_ms
+    pub fn is_due(&self, mono_ms: u64, store: &Store) -> bool {
+        mono_ms >= self.step_due_ms || self.look_due(store)
+    }
+
+    /// A log that grows fast could fill the disk between two steps: the write that fails would stop the store.
+    fn look_due(&self, store: &Store) -> bool {
+        let grown = store.end().0.saturating_sub(self.looked_at.0);
+        store.look_every_bytes().is_some_and(|most| grown >= most)
     }
 
     /// A sync was made, or tried.
@@ -76,14 +85,17 @@ impl Upkeep {
         self.synced_ms = mono_ms;
     }
 
-    /// One step of every chore, if it is time.
+    /// One step of every chore, if it is time; a look at the disk alone, if the log has grown much.
     pub fn step(&mut self, mono_ms: u64, wall_ms: i64, store: &mut Store) -> Upkept {
         let mut upkept = Upkept::default();
-        if !self.is_due(mono_ms) {
+        if !self.is_due(mono_ms, store) {
+            return upkept;
+        }
+        self.look_at_space(store, &mut upkept);
+        if mono_ms < self.step_due_ms {
             return upkept;
         }
         self.step_due_ms = mono_ms + STEP_EVERY_MS;
-        self.look_at_space(store, &mut upkept);
         if store.checkpoint_due(wall_ms) {
             match store.begin_checkpoint(wall_ms) {
                 Ok(job) => upkept.checkpoint = job,
@@ -109,6 +121,7 @@ impl Upkeep {
     }
 
     fn look_at_space(&mut self, store: &mut Store, upkept: &mut Upkept) {
+        self.looked_at = store.end();
         match store.free_space() {
             Ok(space) => {
                 upkept.fuller = (space > self.space).then_some(space);

@@ -11,7 +11,7 @@ use escrow_protocol::transaction::Resolution;
 use escrow_store::memory_disk::Loss;
 use escrow_store::{
     Durability, HalfLookup, HalfState, Lookup, MemoryDisk, Oldest, OpKind, OpRecordKind,
-    PhysicalOffset, QueueOffset, Settings, SpaceState, Store,
+    PhysicalOffset, QueueOffset, Settings, SpaceState, Store, Upkeep,
 };
 
 const HOUR: i64 = 3_600_000;
@@ -237,6 +237,36 @@ fn offsets_sequences_and_metadata_go_on_although_their_records_left() {
         assert_eq!(store.reader().entries("fill", 0, min, 1).unwrap().len(), 1);
         drop(bodies(&store.reader(), "fill", 0));
     }
+}
+
+#[test]
+fn a_log_that_grows_fast_does_not_fill_the_disk_between_two_steps() {
+    let disk = MemoryDisk::new();
+    let limits = Settings {
+        segment_bytes: 64 << 10,
+        free_bytes_clean: 40_000,
+        free_bytes_refuse: 40_000,
+        ..settings()
+    };
+    disk.set_free_bytes(1 << 20);
+    let (mut store, _) = open_with(&disk, limits);
+    let mut upkeep = Upkeep::new(0, &store);
+    disk.set_free_bytes(39_999);
+    let begin = store.end().0;
+    while store.space_state() == SpaceState::Ok {
+        half(&mut store, "T", 0, "U", &[7; 1000]);
+        settle(&mut store);
+        if upkeep.is_due(0, &store) {
+            let upkept = upkeep.step(0, NOW, &mut store);
+            assert_eq!(upkept.fuller, Some(SpaceState::RefuseNew));
+            assert!(upkept.checkpoint.is_none(), "no other chore is due");
+        }
+        assert!(
+            store.end().0 - begin < 12_000,
+            "three quarters of the room are left"
+        );
+    }
+    assert!(!upkeep.is_due(0, &store));
 }
 
 #[test]

@@ -35,8 +35,8 @@ impl Upkeep {
     }
 
     /// Whether it is time for a step.
-    pub(super) fn is_due(&self, now: Now) -> bool {
-        self.chores.is_due(now.mono_ms)
+    pub(super) fn is_due(&self, now: Now, store: &Store) -> bool {
+        self.chores.is_due(now.mono_ms, store)
     }
 
     /// One step of every chore, if it is time.

@@ -104,7 +104,7 @@ impl Worker {
 
     /// The chores, which may sync: what is on its way comes first.
     fn keep_up(&mut self, now: Now) {
-        if self.upkeep.is_due(now) {
+        if self.upkeep.is_due(now, &self.store) {
             self.await_sync();
             self.upkeep.step(now, &mut self.store);
         }
