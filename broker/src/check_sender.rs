@@ -13,13 +13,16 @@ use escrow_protocol::header::CheckTransactionState;
 use escrow_protocol::ids::offset_message_id;
 use escrow_protocol::message::{self, Message};
 use escrow_protocol::names::HALF_TOPIC;
-use escrow_protocol::properties::{self, name};
+use escrow_protocol::properties::{self, PROPERTIES_BYTES_MAX, name};
 use tokio::sync::mpsc;
 
 use crate::shared::Shared;
 
 /// Checks whose halfs are read from the disk in one go.
 const BATCH: usize = 64;
+
+/// Bytes around a name and its value in a property string, the end of the property before included.
+const SEPARATORS: usize = 3;
 
 /// Runs until the log thread has ended.
 pub(crate) async fn run(shared: Arc<Shared>, mut checks: mpsc::UnboundedReceiver<CheckRequest>) {
@@ -61,14 +64,23 @@ fn send(shared: &Shared, check: &CheckRequest) {
 fn frame(shared: &Shared, check: &CheckRequest) -> Result<Frame, CheckError> {
     let image = shared.reader.half_image(check.seq)?;
     let half = message::decode(&image)?;
+    let unique_key = half.properties().get(name::UNIQ_KEY);
     let mut text = half.properties.to_owned();
-    properties::set(&mut text, name::REAL_TOPIC, half.topic);
-    properties::set(&mut text, name::REAL_QID, &half.queue_id.to_string());
-    properties::set(
-        &mut text,
-        name::TRANSACTION_CHECK_TIMES,
-        &check.check_times.to_string(),
-    );
+    for (name, value) in [
+        (name::TRANSACTION_ID, unique_key.unwrap_or_default()),
+        (name::REAL_TOPIC, half.topic),
+        (name::REAL_QID, &half.queue_id.to_string()),
+        (
+            name::TRANSACTION_CHECK_TIMES,
+            &check.check_times.to_string(),
+        ),
+    ] {
+        // Where one finds no room the half must be asked about all the same; topic, queue and id are said elsewhere too.
+        let has_room = text.len() + name.len() + value.len() + SEPARATORS <= PROPERTIES_BYTES_MAX;
+        if has_room && !value.is_empty() {
+            properties::set(&mut text, name, value);
+        }
+    }
     let handle = i64::try_from(check.handle.0).unwrap_or(i64::MAX);
     let sequence = i64::try_from(check.seq.0).unwrap_or(i64::MAX);
     let asked = Message {
@@ -80,7 +92,6 @@ fn frame(shared: &Shared, check: &CheckRequest) -> Result<Frame, CheckError> {
     let mut body = BytesMut::with_capacity(message::encoded_len(&asked));
     message::encode(&asked, &mut body)?;
     let id = offset_message_id(half.store_host, handle);
-    let unique_key = half.properties().get(name::UNIQ_KEY);
     let mut frame = Frame::request(request::CHECK_TRANSACTION_STATE).with_body(body);
     frame.language = language::JAVA;
     CheckTransactionState {

@@ -48,6 +48,35 @@ async fn the_check_names_the_half_by_its_own_handle() {
     );
     let times = properties_of(asked).get("TRANSACTION_CHECK_TIMES").cloned();
     assert_eq!(times.as_deref(), Some("1"));
+    let id = properties_of(asked).get("__transactionId__").cloned();
+    assert_eq!(id.as_deref(), Some("K1"));
+    running.broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_half_whose_properties_leave_no_room_is_asked_about_all_the_same() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    let with = |filler: usize| {
+        let mut half = half("orders", "K1", b"order 1");
+        let properties = half.ext.get("i").expect("properties").to_owned();
+        let filled = format!("{properties}X\u{1}{}\u{2}", "x".repeat(filler));
+        half.ext.insert("i", &filled);
+        half
+    };
+    let refused = client.call(with(32_767)).await.remark.expect("a reason");
+    let bytes = refused
+        .split(' ')
+        .find_map(|word| word.parse::<usize>().ok());
+    let too_many = bytes.expect("how many it would be") - 32_767;
+    let handle = Handle::of(&client.call(with(32_767 - too_many)).await);
+    let check = check_for(&mut client, &handle).await;
+    assert_eq!(check.ext.get("msgId"), Some("K1"));
+    let all = messages(&check);
+    assert_eq!(
+        all.first().map(|asked| asked.message.body),
+        Some(&b"order 1"[..])
+    );
     running.broker.shutdown().await;
 }
 
