@@ -9,7 +9,7 @@ use crate::ledger::Decision;
 use crate::listed;
 use crate::producer::Producer;
 use crate::scene::Scene;
-use crate::wire::{PULL_MESSAGE, request};
+use crate::wire::pull;
 
 const LIBRARIES: [&str; 2] = [
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
@@ -94,20 +94,13 @@ fn store_times(broker: std::net::SocketAddr) -> Vec<i64> {
     let mut wire = crate::wire::Wire::connect(broker).unwrap();
     let mut times = Vec::new();
     loop {
-        let fields = [
-            ("consumerGroup", "clock-audit".to_owned()),
-            ("topic", "Clock".to_owned()),
-            ("queueId", "0".to_owned()),
-            ("queueOffset", times.len().to_string()),
-            ("maxMsgNums", "32".to_owned()),
-            ("sysFlag", "4".to_owned()),
-            ("commitOffset", "0".to_owned()),
-            ("suspendTimeoutMillis", "0".to_owned()),
-            ("subscription", "*".to_owned()),
-            ("subVersion", "0".to_owned()),
-            ("expressionType", "TAG".to_owned()),
-        ];
-        let reply = wire.call(request(PULL_MESSAGE, &fields)).unwrap();
+        let asked = pull(
+            "clock-audit",
+            "Clock",
+            0,
+            i64::try_from(times.len()).unwrap(),
+        );
+        let reply = wire.call(asked).unwrap();
         if reply.code != 0 {
             return times;
         }

@@ -15,7 +15,7 @@ use crate::load::{GROUP, TOPIC};
 use crate::producer::Producer;
 use crate::random::Random;
 use crate::scene::{Scene, times};
-use crate::wire::{PULL_MESSAGE, request};
+use crate::wire::{PULL_MESSAGE, pull, request};
 
 const IDLE: usize = 5_000;
 const SLOW_READERS: usize = 200;
@@ -159,22 +159,7 @@ fn connect(broker: SocketAddr) -> TcpStream {
 fn slow_reader(broker: SocketAddr) -> TcpStream {
     let mut requests = BytesMut::new();
     for _ in 0..256 {
-        let fields = [
-            ("consumerGroup", "slow".to_owned()),
-            ("topic", LARGE.to_owned()),
-            ("queueId", "0".to_owned()),
-            ("queueOffset", "0".to_owned()),
-            ("maxMsgNums", "32".to_owned()),
-            ("sysFlag", "4".to_owned()),
-            ("commitOffset", "0".to_owned()),
-            ("suspendTimeoutMillis", "0".to_owned()),
-            ("subscription", "*".to_owned()),
-            ("subVersion", "0".to_owned()),
-            ("expressionType", "TAG".to_owned()),
-        ];
-        request(PULL_MESSAGE, &fields)
-            .encode(&mut requests)
-            .unwrap();
+        pull("slow", LARGE, 0, 0).encode(&mut requests).unwrap();
     }
     let mut stream = connect(broker);
     stream.set_nonblocking(true).unwrap();

@@ -7,7 +7,7 @@ use escrow_protocol::frame::Frame;
 
 use crate::ledger::{Decision, Half, Handle, Ledger};
 use crate::load::{GROUP, QUEUES, TOPIC, end_request};
-use crate::wire::{PULL_MESSAGE, Wire, number, request};
+use crate::wire::{Wire, number, pull};
 
 const FOUND: i32 = 0;
 /// Requests outstanding at most.
@@ -24,10 +24,11 @@ impl Audit {
     /// Everything new in the queues is legitimate and dense, and nothing acknowledged is missing.
     pub(crate) fn queues(&mut self, address: SocketAddr, ledger: &mut Ledger) -> io::Result<()> {
         let mut wire = Wire::connect(address)?;
+        let group = format!("{GROUP}-audit");
         for queue in 0..QUEUES {
             let next = &mut self.next[queue as usize];
             loop {
-                let reply = wire.call(pull(queue, *next))?;
+                let reply = wire.call(pull(&group, TOPIC, queue, *next))?;
                 if reply.code != FOUND {
                     assert_eq!(
                         number(&reply, "maxOffset"),
@@ -113,21 +114,4 @@ fn end_all<'a>(
         .map(|(key, _)| key.as_str())
         .zip(replies)
         .collect())
-}
-
-fn pull(queue: i32, offset: i64) -> Frame {
-    let fields = [
-        ("consumerGroup", format!("{GROUP}-audit")),
-        ("topic", TOPIC.to_owned()),
-        ("queueId", queue.to_string()),
-        ("queueOffset", offset.to_string()),
-        ("maxMsgNums", "32".to_owned()),
-        ("sysFlag", "4".to_owned()),
-        ("commitOffset", "0".to_owned()),
-        ("suspendTimeoutMillis", "0".to_owned()),
-        ("subscription", "*".to_owned()),
-        ("subVersion", "0".to_owned()),
-        ("expressionType", "TAG".to_owned()),
-    ];
-    request(PULL_MESSAGE, &fields)
 }

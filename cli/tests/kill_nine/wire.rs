@@ -101,6 +101,24 @@ pub(crate) fn request(code: i32, fields: &[(&'static str, String)]) -> Frame {
     frame
 }
 
+/// Asks for what a queue holds from `offset` on, at once.
+pub(crate) fn pull(group: &str, topic: &str, queue: i32, offset: i64) -> Frame {
+    let fields = [
+        ("consumerGroup", group.to_owned()),
+        ("topic", topic.to_owned()),
+        ("queueId", queue.to_string()),
+        ("queueOffset", offset.to_string()),
+        ("maxMsgNums", "32".to_owned()),
+        ("sysFlag", "4".to_owned()),
+        ("commitOffset", "0".to_owned()),
+        ("suspendTimeoutMillis", "0".to_owned()),
+        ("subscription", "*".to_owned()),
+        ("subVersion", "0".to_owned()),
+        ("expressionType", "TAG".to_owned()),
+    ];
+    request(PULL_MESSAGE, &fields)
+}
+
 /// A response field that must be there, as a number.
 pub(crate) fn number(frame: &Frame, name: &str) -> i64 {
     let text = frame
