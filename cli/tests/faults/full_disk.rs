@@ -18,6 +18,9 @@ fn setup(volume: &Volume) -> Setup {
         .flag("--free-space-clean", REFUSE)
         .flag("--free-space-refuse", REFUSE)
         .flag("--free-space-reserve", "8MiB")
+        // By default a plain message is acknowledged before its sync: a disk that fails right then takes it away, and it is
+        // not shown while a decision before it in its queue is not durable.
+        .flag("--flush-disk-type", "sync")
 }
 
 #[test]
