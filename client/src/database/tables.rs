@@ -199,11 +199,16 @@ fn options<O: FromStr<Err = sqlx::Error>>(url: &str) -> Result<O, UrlError> {
         })
 }
 
-/// What a driver quotes is a part of the URL, and may be one of the password that it took for something else.
+/// What a driver quotes is a part of the URL, and may be one of the password that it took for something else. It may hold such
+/// marks itself: nothing is left between the first and the last.
 fn without_quotes(reason: &str) -> String {
-    let parts = reason.split('"').enumerate();
-    let parts = parts.map(|(index, part)| if index % 2 == 0 { part } else { "\"…\"" });
-    parts.collect()
+    let Some(first) = reason.find(['"', '`']) else {
+        return reason.to_owned();
+    };
+    let (before, quoted) = reason.split_at(first);
+    let mark = if quoted.starts_with('"') { '"' } else { '`' };
+    let after = quoted[1..].rsplit_once(mark).map_or("", |(_, after)| after);
+    format!("{before}{mark}…{mark}{after}")
 }
 
 fn pool<DB: MarkerDb>(connections: u32) -> PoolOptions<DB> {
@@ -281,6 +286,29 @@ impl From<OpenError> for Reason {
         match error {
             OpenError::Unreachable(why) => Self::Unreachable(why),
             OpenError::Refused(why) => Self::Refused(why),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_driver_quotes_is_not_told() {
+        let quoted = [
+            ("sqlite:a?mode=s3cret", "unknown value \"…\" for `mode`"),
+            ("sqlite://a:x?mode=\"s3cret\"@b", "for `mode`"),
+            ("sqlite://a:x?s3cret@b", "unknown query parameter `…` while"),
+            (
+                "sqlite://a:x?`s3cret`@b",
+                "unknown query parameter `…` while",
+            ),
+        ];
+        for (url, said) in quoted {
+            let told = Tables::at(url, 1).unwrap_err().to_string();
+            assert!(told.contains(said), "{told}");
+            assert!(!told.contains("s3cret"), "{told}");
         }
     }
 }
