@@ -101,6 +101,19 @@ pub(crate) fn room_comes_back() {
     }
 }
 
+/// Somebody who pushes nothing ends the wait for commands.
+pub(crate) fn wakes() {
+    let inbox = Arc::new(Inbox::new());
+    let waker = {
+        let inbox = Arc::clone(&inbox);
+        thread::spawn(move || inbox.wake())
+    };
+    let mut taken = Vec::new();
+    assert!(inbox.take(Instant::now(), &mut taken), "it is open");
+    assert!(taken.is_empty());
+    waker.join().expect("it ends");
+}
+
 /// The log thread dies while others push: they end, and nothing stays behind.
 pub(crate) fn abandoned() {
     let inbox = Arc::new(Inbox::new());

@@ -37,6 +37,7 @@ fn main() {
             inbox::room_comes_back,
         ),
         ("inbox: abandoned while used", inbox::abandoned),
+        ("inbox: who is woken ends its wait", inbox::wakes),
         (
             "outbox: what is pushed is written, in order",
             outbox::delivers,

@@ -54,8 +54,13 @@ fn read(text: &str) -> Vec<String> {
     let Ok(source) = text.parse::<UrlSource>();
     let mut told = vec![source.to_string(), format!("{source:?}"), shown(text)];
     if let UrlSource::Given(url) = &source {
-        let _guard = runtime().enter();
-        if let Err(error) = Tables::at(url, 1) {
+        let error = runtime().block_on(async {
+            let error = Tables::at(url, 1).err();
+            // What the pool has left behind ends now, not with the process.
+            tokio::task::yield_now().await;
+            error
+        });
+        if let Some(error) = error {
             told.extend([error.to_string(), format!("{error:?}")]);
         }
     }
