@@ -4,6 +4,7 @@
 mod faults;
 mod file;
 mod image;
+mod syncs;
 
 use std::io;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ pub(crate) use faults::{Failure, FailureKind, Op};
 use file::SimFile;
 use image::Image;
 pub(crate) use image::{Crash, NameOp};
+use syncs::Begun;
 
 use crate::dice::Dice;
 
@@ -39,6 +41,10 @@ pub(crate) struct Inner {
     is_locked: bool,
     /// Whoever looks now is no process: nothing fails.
     is_watched: bool,
+    /// Whoever syncs now only begins to.
+    runs_beside: bool,
+    /// Syncs that are on their way.
+    begun: Vec<Begun>,
     /// Bytes that fit, and bytes that others hold.
     pub(crate) capacity: u64,
     pub(crate) held_by_others: u64,
@@ -66,6 +72,8 @@ impl SimDisk {
             is_dead: false,
             is_locked: false,
             is_watched: false,
+            runs_beside: false,
+            begun: Vec::new(),
             capacity,
             held_by_others,
             happened: Vec::new(),
@@ -79,6 +87,7 @@ impl SimDisk {
     pub(crate) fn reboot(&self, crash: Crash) -> SimDisk {
         let mut inner = self.inner.lock();
         inner.is_dead = true;
+        inner.end_some_syncs();
         let mut image = std::mem::take(&mut inner.image);
         let mut dice = inner.dice.fork();
         if crash == Crash::Power {
@@ -252,10 +261,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
-        let mut inner = self.inner.lock();
-        inner.whole(Op::Sync)?;
-        inner.image.sync_folder(folder);
-        Ok(())
+        self.inner.lock().sync_folder(folder)
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

@@ -1,7 +1,9 @@
 //! What must hold, kept in the plainest way: every half, every queue, and what was promised about them. It knows nothing of how
 //! the store or the coordinator come to what they do; it is told what was asked, what was answered and who was told.
 
+mod delayed;
 mod half;
+mod promise;
 mod queue;
 mod restart;
 mod spans;
@@ -10,8 +12,10 @@ use std::collections::BTreeMap;
 
 use escrow_store::{Durability, Error};
 
+pub(crate) use delayed::{Delivery, Waited, level_queue};
 pub(crate) use half::{Decision, Fate, Half, HalfId};
-pub(crate) use queue::{Item, QueueKey, Slot, TopicQueue, topic_name};
+pub(crate) use promise::Promise;
+pub(crate) use queue::{Item, QueueKey, SCHEDULE, Slot, TopicQueue, topic_name, topic_of};
 pub(crate) use restart::Reopened;
 pub(crate) use spans::{Spans, What};
 
@@ -33,6 +37,8 @@ pub(crate) struct Model {
     by_seq: BTreeMap<u64, HalfId>,
     pub(crate) queues: BTreeMap<QueueKey, TopicQueue>,
     pub(crate) drops: Vec<Drop>,
+    /// Deliveries of delayed messages.
+    pub(crate) deliveries: BTreeMap<Waited, Delivery>,
     pub(crate) spans: Spans,
     /// Everything in the log below this was promised to survive a power loss.
     pub(crate) floor: u64,
@@ -61,6 +67,7 @@ impl Model {
             by_seq: BTreeMap::new(),
             queues: BTreeMap::new(),
             drops: Vec::new(),
+            deliveries: BTreeMap::new(),
             spans: Spans::default(),
             floor: 0,
             stated: 0,
@@ -153,7 +160,7 @@ impl Model {
     /// How durable a message in a queue must be before anybody sees it.
     pub(crate) fn need(&self, item: &Item) -> Durability {
         match item {
-            Item::Plain { .. } => self.plan.plain,
+            Item::Plain { .. } | Item::Delayed { .. } | Item::Delivered { .. } => self.plan.plain,
             Item::Half(_) => self.plan.transaction,
         }
     }

@@ -1,5 +1,6 @@
 //! What a seed decides before anything happens: who is there, what the rules are, and what may go wrong.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use escrow_coordinator::{Policies, Rules};
@@ -37,6 +38,32 @@ pub(crate) struct Faults {
     pub(crate) topic: u64,
 }
 
+/// What a consumer reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscription {
+    topics: BTreeSet<u64>,
+    /// Messages of a queue that it takes at once.
+    pub(crate) batch: usize,
+    /// The longest time between two pulls.
+    pub(crate) pause_ms: u64,
+}
+
+impl Subscription {
+    pub(crate) fn reads(&self, topic: u64) -> bool {
+        self.topics.contains(&topic)
+    }
+
+    /// The first consumer reads everything.
+    fn of(dice: &mut Dice, number: u64, topics: u64) -> Subscription {
+        let some = (0..topics).filter(|_| number == 0 || dice.one_in(2));
+        Subscription {
+            topics: some.collect(),
+            batch: *dice.pick(&[1, 8, 32]),
+            pause_ms: *dice.pick(&[100, 1_000, 5_000]),
+        }
+    }
+}
+
 /// All that is settled from the start.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -44,6 +71,11 @@ pub(crate) struct Plan {
     pub(crate) clients_per_group: u64,
     /// Queues of each topic.
     pub(crate) topics: Vec<u32>,
+    pub(crate) consumers: Vec<Subscription>,
+    /// How long the delayed messages of each level wait, ms.
+    pub(crate) levels: Vec<u64>,
+    /// How long a sync takes at most that runs beside the rounds; 0: every sync is waited for.
+    pub(crate) sync_ms_max: u64,
     pub(crate) plain: Durability,
     pub(crate) transaction: Durability,
     pub(crate) rules: CheckRules,
@@ -69,10 +101,18 @@ impl Plan {
         let clients_per_group = dice.between(1, 3);
         let transactions = dice.between(150, 700);
         let pause_ms = *dice.pick(&[40, 300, 2_000, 10_000, 60_000]);
+        let topics: Vec<u32> = (0..dice.between(1, 3)).map(|_| queues(dice)).collect();
+        let consumers = 0..dice.between(1, 3);
+        let consumers = consumers.map(|number| Subscription::of(dice, number, topics.len() as u64));
         Plan {
             groups,
             clients_per_group,
-            topics: (0..dice.between(1, 3)).map(|_| queues(dice)).collect(),
+            consumers: consumers.collect(),
+            topics,
+            levels: (0..dice.below(3))
+                .map(|_| *dice.pick(&[500, 5_000, 60_000]))
+                .collect(),
+            sync_ms_max: *dice.pick(&[0, 3, 20, 400, 4_000]),
             plain,
             transaction,
             rules: rules(dice),

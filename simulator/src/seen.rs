@@ -88,6 +88,9 @@ pub(crate) enum Seen<'a> {
         range: (u64, u64),
         from: u64,
         read: &'a Result<Vec<ReadEntry>, Error>,
+        /// How far the log was written then, and how far it really was on the platter.
+        written: u64,
+        durable: u64,
     },
     /// Somebody looked at a half by its handle.
     Looked {

@@ -10,6 +10,8 @@ pub struct Tally {
     pub faults: BTreeMap<&'static str, u64>,
     /// Halfs stored.
     pub halfs: u64,
+    /// Delayed messages delivered.
+    pub delayed: u64,
     /// Simulated time, ms.
     pub simulated_ms: u64,
     /// Seeds run.
@@ -27,6 +29,7 @@ impl Tally {
             *self.faults.entry(fault).or_default() += count;
         }
         self.halfs += other.halfs;
+        self.delayed += other.delayed;
         self.simulated_ms += other.simulated_ms;
         self.seeds += other.seeds;
     }
@@ -36,9 +39,10 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} seeds, {} halfs, {} h simulated; faults:",
+            "{} seeds, {} halfs, {} deliveries of delayed messages, {} h simulated; faults:",
             self.seeds,
             self.halfs,
+            self.delayed,
             self.simulated_ms / 3_600_000
         )?;
         for (fault, count) in &self.faults {

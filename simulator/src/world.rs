@@ -5,11 +5,14 @@ mod apply;
 mod chaos;
 mod clients;
 mod decisions;
+mod delays;
 mod halfs;
 mod liveness;
+mod network;
 mod node;
 mod reads;
 mod round;
+mod settle;
 mod start;
 pub(crate) mod traffic;
 
@@ -43,6 +46,8 @@ pub(crate) enum Event {
     Hears(From, Reply),
     /// The process does what is due.
     Round,
+    /// A sync of the process with this number is over.
+    SyncIsOver(u64, u64),
     CheckpointWritten(u64),
     Starts,
     Connects(usize),
@@ -50,7 +55,8 @@ pub(crate) enum Event {
     Finishes(String),
     GivesUp(String, u32),
     Answers(From, String, u64, u64),
-    Pulls,
+    Pulls(usize),
+    LevelsLook,
     Audit,
     Chaos,
     TopicBack(u64),
@@ -82,7 +88,7 @@ pub(crate) struct World {
     boot: u64,
     clients: Vec<Client>,
     transactions: BTreeMap<String, Transaction>,
-    consumer: Consumer,
+    consumers: Vec<Consumer>,
     connections: u64,
     keys: u64,
     now_ms: u64,
@@ -102,6 +108,7 @@ impl World {
         let mut trace = Trace::new(is_kept, is_printed);
         trace.line(0, format_args!("seed {seed} {plan:?}"));
         let clients = Client::all(&plan);
+        let consumers = vec![Consumer::default(); plan.consumers.len()];
         World {
             model: Model::new(plan.clone()),
             plan,
@@ -116,7 +123,7 @@ impl World {
             boot: 0,
             clients,
             transactions: BTreeMap::new(),
-            consumer: Consumer::default(),
+            consumers,
             connections: 0,
             keys: 0,
             now_ms: 0,
@@ -176,6 +183,7 @@ impl World {
             Event::Arrives(boot, from, request) => self.arrives(boot, from, request),
             Event::Hears(to, reply) => self.hears(to, reply),
             Event::Round => self.round_is_due(),
+            Event::SyncIsOver(boot, number) => self.sync_ends(boot, number),
             Event::CheckpointWritten(boot) => self.checkpoint_written(boot),
             Event::Starts => self.starts(),
             Event::Connects(client) => self.connects(client),
@@ -183,7 +191,8 @@ impl World {
             Event::Finishes(key) => self.finishes(&key),
             Event::GivesUp(key, attempt) => self.gives_up(&key, attempt),
             Event::Answers(from, key, handle, seq) => self.answers(from, &key, handle, seq),
-            Event::Pulls => self.pulls(),
+            Event::Pulls(consumer) => self.pulls(consumer),
+            Event::LevelsLook => self.levels_look(),
             Event::Audit => self.audit_and_again(),
             Event::Chaos => self.chaos(),
             Event::TopicBack(topic) => self.topic_back(topic),

@@ -63,6 +63,11 @@ fn every_kind_of_fault_is_met_in_the_first_histories() {
         "connection closed",
         "clock step",
         "topic deleted",
+        "sync beside later rounds",
+        "crash while a sync is on its way",
+        "failed sync beside later rounds",
+        "consumer restarted",
+        "delayed message handed over twice",
     ] {
         assert!(tally.faults.contains_key(fault), "no {fault} in {tally}");
     }

@@ -17,7 +17,9 @@ pub(super) fn is_right(
     let message = message::decode(image).map_err(|error| format!("no message: {error}"))?;
     let key = message.properties().get("UNIQ_KEY").unwrap_or_default();
     let (wanted_key, wanted_body, handle) = match item {
-        Item::Plain { key, body } => (key.as_str(), body, 0),
+        Item::Plain { key, body }
+        | Item::Delayed { key, body, .. }
+        | Item::Delivered { key, body, .. } => (key.as_str(), body, 0),
         Item::Half(id) => {
             let half = model.half(*id);
             (half.key.as_str(), &half.body, half.handle)

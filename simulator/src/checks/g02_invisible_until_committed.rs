@@ -22,13 +22,17 @@ impl Check for Invisible {
                 durable,
             } => shown(model, *queue, *offset, *durable),
             Seen::Pulled {
-                read: Ok(entries), ..
+                queue,
+                read: Ok(entries),
+                written,
+                durable,
+                ..
             } => {
-                let images = entries
-                    .iter()
-                    .filter_map(|(_, _, image)| image.as_ref().ok());
-                for image in images {
-                    may_be_read(model, image)?;
+                for (offset, _, image) in entries {
+                    if let Ok(image) = image {
+                        may_be_read(model, image)?;
+                        is_safe(model, *queue, *offset, (*written, *durable))?;
+                    }
                 }
                 Ok(())
             }
@@ -77,6 +81,29 @@ fn shown(model: &Model, queue: QueueKey, offset: u64, durable: u64) -> Result<()
     ensure!(
         is_safe,
         "{queue:?} shows offset {offset}, which ends at {} and the platter has {durable}",
+        slot.end
+    );
+    Ok(())
+}
+
+/// What a consumer reads is as durable as it must be, at that very moment.
+fn is_safe(
+    model: &Model,
+    queue: QueueKey,
+    offset: u64,
+    (written, durable): (u64, u64),
+) -> Result<(), Broken> {
+    let slots = model.queues.get(&queue).map(|queue| &queue.slots);
+    let Some(slot) = slots.and_then(|slots| slots.get(&offset)) else {
+        return Ok(());
+    };
+    let reached = match model.need(&slot.item) {
+        Durability::Written => written,
+        Durability::Synced => durable,
+    };
+    ensure!(
+        slot.end <= reached,
+        "{queue:?} at {offset} was read, which ends at {}; written up to {written}, on the platter up to {durable}",
         slot.end
     );
     Ok(())

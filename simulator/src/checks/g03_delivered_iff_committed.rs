@@ -23,6 +23,10 @@ impl Check for Delivered {
                 read: Ok(entries),
                 ..
             } => pulled(model, *queue, entries),
+            Seen::Opened { reopened, .. } => match reopened.levels.first() {
+                Some(text) => Err(text.clone()),
+                None => Ok(()),
+            },
             Seen::Audit { .. } => published_once(model),
             Seen::Settled { .. } => all_delivered(model),
             _ => Ok(()),
@@ -51,8 +55,15 @@ fn pulled(model: &Model, key: QueueKey, entries: &[ReadEntry]) -> Result<(), Bro
 
 fn published_once(model: &Model) -> Result<(), Broken> {
     let mut seen = BTreeSet::new();
+    let mut seen_delayed = BTreeSet::new();
     for (key, queue) in &model.queues {
         for (offset, slot) in &queue.slots {
+            if let Item::Delivered { from, .. } = slot.item {
+                ensure!(
+                    seen_delayed.insert(from),
+                    "the delayed message at {from:?} is delivered twice"
+                );
+            }
             let Item::Half(id) = slot.item else {
                 continue;
             };
@@ -80,15 +91,24 @@ fn published_once(model: &Model) -> Result<(), Broken> {
 fn all_delivered(model: &Model) -> Result<(), Broken> {
     for (key, queue) in &model.queues {
         for (offset, slot) in &queue.slots {
-            if let Item::Half(id) = slot.item {
-                let half = model.half(id);
+            let Item::Half(id) = slot.item else {
+                continue;
+            };
+            let half = model.half(id);
+            let is_excused = half.touched || slot.touched || *offset < queue.min;
+            for (number, consumer) in model.plan.consumers.iter().enumerate() {
                 ensure!(
-                    half.delivered || half.touched || slot.touched || *offset < queue.min,
-                    "half {} is committed at {offset} of {key:?} and was never delivered",
+                    is_excused || !consumer.reads(key.topic) || half.delivered.contains(&number),
+                    "half {} is committed at {offset} of {key:?} and consumer {number} never got it",
                     half.seq
                 );
             }
         }
     }
-    Ok(())
+    match model.undelivered().next() {
+        Some(left) => Err(format!(
+            "the delayed message at {left:?} was never delivered"
+        )),
+        None => Ok(()),
+    }
 }

@@ -33,6 +33,7 @@ impl Check for Order {
                 range,
                 from,
                 read,
+                ..
             } => {
                 let known = model.queues.get(queue);
                 if known.is_none() {

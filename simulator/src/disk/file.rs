@@ -68,26 +68,7 @@ impl DiskFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut inner = self.inner.lock();
-        let fate = inner.fate(Op::Sync);
-        let Inner { image, dice, .. } = &mut *inner;
-        let content = image.files.get_mut(&self.number).ok_or_else(gone)?;
-        let writes = content.dirty.len();
-        match fate {
-            Fate::Whole => {
-                content.sync(writes);
-                Ok(())
-            }
-            Fate::Part(part, error) => {
-                content.sync(writes * place(part) / 1_000);
-                Err(error)
-            }
-            Fate::Forgotten(part, error) => {
-                content.sync(writes * place(part) / 1_000);
-                content.forget(dice);
-                Err(error)
-            }
-        }
+        self.inner.lock().sync_file(self.number)
     }
 
     fn size(&self) -> io::Result<u64> {

@@ -55,53 +55,99 @@ fn folder_of(name: &str) -> &str {
     name.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
+/// A write, or what is left of one, that no sync has made durable.
+#[derive(Clone, Debug)]
+struct Dirty {
+    number: u64,
+    at: usize,
+    bytes: Vec<u8>,
+}
+
+/// What a sync has to make durable: what a file was when it began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope {
+    /// Writes with smaller numbers.
+    until: u64,
+    size: usize,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Content {
     pub(crate) now: Vec<u8>,
     pub(crate) synced: Vec<u8>,
-    /// Writes since the last sync.
-    pub(crate) dirty: Vec<(usize, Vec<u8>)>,
+    /// In the order in which they were made.
+    dirty: Vec<Dirty>,
+    /// Writes so far.
+    writes: u64,
 }
 
 impl Content {
     pub(crate) fn write(&mut self, bytes: &[u8], at: usize) {
         overwrite(&mut self.now, at, bytes);
-        self.dirty.push((at, bytes.to_vec()));
+        self.dirty.push(Dirty {
+            number: self.writes,
+            at,
+            bytes: bytes.to_vec(),
+        });
+        self.writes += 1;
     }
 
-    /// Makes the first `count` writes durable.
-    pub(crate) fn sync(&mut self, count: usize) {
-        let size = self.now.len();
-        for (at, bytes) in self.dirty.drain(..count) {
-            overwrite(&mut self.synced, at, &bytes);
-        }
-        if self.dirty.is_empty() {
-            self.synced.resize(size, 0);
+    /// What a sync that begins now has to make durable.
+    pub(crate) fn scope(&self) -> Scope {
+        Scope {
+            until: self.writes,
+            size: self.now.len(),
         }
     }
 
-    /// Some of what is not synced yet never will be, unless it is written again; reads show it all the same.
-    pub(crate) fn forget(&mut self, dice: &mut Dice) {
+    /// How many of the writes that are not durable are in a sync's scope.
+    fn inside(&self, scope: Scope) -> usize {
+        self.dirty
+            .partition_point(|write| write.number < scope.until)
+    }
+
+    /// Makes the first of its scope durable, so many of 1000.
+    pub(crate) fn sync(&mut self, scope: Scope, part: u64) {
+        let inside = self.inside(scope);
+        let count = inside * usize::try_from(part).unwrap_or(0) / 1_000;
+        for write in self.dirty.drain(..count) {
+            overwrite(&mut self.synced, write.at, &write.bytes);
+        }
+        if count == inside && self.synced.len() < scope.size {
+            self.synced.resize(scope.size, 0);
+        }
+    }
+
+    /// Some of what a sync has not made durable never will be, unless it is written again; reads show it all the same.
+    pub(crate) fn forget(&mut self, scope: Scope, dice: &mut Dice) {
         let kept_of_1000 = *dice.pick(&[0, 0, 500, 900]);
-        let dirty = std::mem::take(&mut self.dirty);
-        let sectors = dirty.iter().flat_map(|(at, bytes)| sectors(*at, bytes));
-        let kept = sectors.filter(|_| dice.permille(kept_of_1000));
-        self.dirty = kept.map(|(at, bytes)| (at, bytes.to_vec())).collect();
+        let since = self.dirty.split_off(self.inside(scope));
+        let mut kept = Vec::new();
+        for Dirty { number, at, bytes } in std::mem::take(&mut self.dirty) {
+            let sectors = sectors(at, &bytes).filter(|_| dice.permille(kept_of_1000));
+            kept.extend(sectors.map(|(at, sector)| Dirty {
+                number,
+                at,
+                bytes: sector.to_vec(),
+            }));
+        }
+        kept.extend(since);
+        self.dirty = kept;
     }
 
     /// From now on reads show what the disk has, and what is still to be written. True if that is something else.
     fn drop_cache(&mut self) -> bool {
         let mut there = self.synced.clone();
         there.resize(self.now.len(), 0);
-        for (at, bytes) in &self.dirty {
-            overwrite(&mut there, *at, bytes);
+        for write in &self.dirty {
+            overwrite(&mut there, write.at, &write.bytes);
         }
         std::mem::replace(&mut self.now, there) != self.now
     }
 
     fn lose_power(&mut self, kept_of_1000: u64, dice: &mut Dice) {
-        for (at, bytes) in std::mem::take(&mut self.dirty) {
-            for (at, sector) in sectors(at, &bytes) {
+        for write in std::mem::take(&mut self.dirty) {
+            for (at, sector) in sectors(write.at, &write.bytes) {
                 if dice.permille(kept_of_1000) {
                     overwrite(&mut self.synced, at, sector);
                 }
@@ -137,7 +183,10 @@ pub(crate) struct Image {
     pub(crate) files: BTreeMap<u64, Content>,
     names: BTreeMap<String, u64>,
     durable_names: BTreeMap<String, u64>,
-    pending: Vec<NameOp>,
+    /// With their numbers.
+    pending: Vec<(u64, NameOp)>,
+    /// Changes of names so far.
+    changes: u64,
     next: u64,
 }
 
@@ -161,7 +210,8 @@ impl Image {
     pub(crate) fn change(&mut self, op: NameOp) -> bool {
         let is_known = op.apply(&mut self.names);
         if is_known {
-            self.pending.push(op);
+            self.pending.push((self.changes, op));
+            self.changes += 1;
         }
         is_known
     }
@@ -172,10 +222,16 @@ impl Image {
         self.names.keys().filter(inside).map(short).collect()
     }
 
-    pub(crate) fn sync_folder(&mut self, folder: &str) {
+    /// How many changes of names there were.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Makes those of the first `until` changes durable that concern a folder.
+    pub(crate) fn sync_folder(&mut self, folder: &str, until: u64) {
         let durable = &mut self.durable_names;
-        self.pending.retain(|op| {
-            let touches = op.touches(folder);
+        self.pending.retain(|(number, op)| {
+            let touches = *number < until && op.touches(folder);
             if touches {
                 op.apply(durable);
             }
@@ -194,7 +250,7 @@ impl Image {
             1 => self.pending.len(),
             _ => dice.index(self.pending.len() + 1),
         };
-        for op in self.pending.drain(..).take(kept) {
+        for (_, op) in self.pending.drain(..).take(kept) {
             op.apply(&mut self.durable_names);
         }
         self.names.clone_from(&self.durable_names);
@@ -272,7 +328,7 @@ impl Image {
             return;
         };
         let written = content.dirty.iter_mut();
-        let written = written.map(|(at, bytes)| (*at, bytes));
+        let written = written.map(|write| (write.at, &mut write.bytes));
         let whole = [(0, &mut content.now), (0, &mut content.synced)];
         for (at, bytes) in written.chain(whole) {
             let place = byte.checked_sub(at).and_then(|byte| bytes.get_mut(byte));

@@ -1,6 +1,8 @@
 //! One half as the ledger knows it.
 
-use super::QueueKey;
+use std::collections::BTreeSet;
+
+use super::{Promise, QueueKey};
 
 /// A half's number in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,13 +59,13 @@ pub(crate) struct Half {
     pub(crate) end: u64,
     pub(crate) stored_mono_ms: u64,
     pub(crate) first_check_ms: u64,
-    /// Its sender was told that it is stored.
-    pub(crate) told: bool,
+    /// To its sender, that it is stored.
+    pub(crate) promise: Promise,
     pub(crate) fate: Fate,
-    /// Somebody was told of that fate, or has seen the message.
-    pub(crate) fate_told: bool,
-    /// A consumer has read it.
-    pub(crate) delivered: bool,
+    /// To whoever was told of that fate, or has seen the message.
+    pub(crate) fate_promise: Promise,
+    /// Consumers that have read it.
+    pub(crate) delivered: BTreeSet<usize>,
     /// Answers UNKNOWN that counted, at most so many.
     pub(crate) counted: u32,
     /// A bit was turned over in a record of it.

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::HalfId;
+use escrow_protocol::names::SCHEDULE_TOPIC;
+
+use super::{HalfId, Promise, Waited};
+
+/// The topic in which delayed messages wait, in one queue for each level.
+pub(crate) const SCHEDULE: u64 = u64::MAX;
 
 /// A queue of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,14 +23,39 @@ impl QueueKey {
 }
 
 pub(crate) fn topic_name(topic: u64) -> String {
-    format!("topic-{topic}")
+    match topic {
+        SCHEDULE => SCHEDULE_TOPIC.to_owned(),
+        _ => format!("topic-{topic}"),
+    }
+}
+
+pub(crate) fn topic_of(name: &str) -> Option<u64> {
+    match name {
+        SCHEDULE_TOPIC => Some(SCHEDULE),
+        _ => name.strip_prefix("topic-")?.parse().ok(),
+    }
 }
 
 /// What stands at an offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
-    Plain { key: String, body: Vec<u8> },
+    Plain {
+        key: String,
+        body: Vec<u8>,
+    },
     Half(HalfId),
+    /// It waits for its delivery to a queue.
+    Delayed {
+        key: String,
+        body: Vec<u8>,
+        target: QueueKey,
+    },
+    /// It waited there.
+    Delivered {
+        key: String,
+        body: Vec<u8>,
+        from: Waited,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -34,8 +64,8 @@ pub(crate) struct Slot {
     /// Where the log record ends that put it there.
     pub(crate) end: u64,
     pub(crate) stored_wall_ms: i64,
-    /// Its sender was told, or a consumer has read it.
-    pub(crate) told: bool,
+    /// To its sender, or to a consumer that has read it.
+    pub(crate) promise: Promise,
     /// A bit was turned over in a record of it.
     pub(crate) touched: bool,
 }

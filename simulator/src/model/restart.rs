@@ -2,7 +2,7 @@
 
 use escrow_store::{HalfState, Reader, Store, key_hash};
 
-use super::{Decision, Fate, HalfId, Item, Model, Slot, TopicQueue};
+use super::{Decision, Fate, HalfId, Item, Model, Promise, Slot, TopicQueue};
 use crate::disk::Crash;
 
 /// Something that a restart took back.
@@ -18,6 +18,8 @@ pub(crate) struct Lost {
 pub(crate) struct Reopened {
     pub(crate) lost: Vec<Lost>,
     pub(crate) unexplained: Vec<String>,
+    /// Levels of delayed messages that do not stand where they should: something is lost or comes twice.
+    pub(crate) levels: Vec<String>,
 }
 
 impl Model {
@@ -32,12 +34,13 @@ impl Model {
         }
         self.reopen_drops(&reader);
         self.reopen_queues(&reader, crash, &mut reopened);
+        self.reopen_levels(store, kept_end, &mut reopened);
         self.floor = store.durable().0;
         reopened
     }
 
-    fn is_promised(&self, end: u64, told: bool, crash: Crash) -> bool {
-        end <= self.floor || (told && crash == Crash::Kill)
+    fn is_promised(&self, end: u64, promise: Promise, crash: Crash) -> bool {
+        end <= self.floor || promise.covers(crash)
     }
 
     fn reopen_half(
@@ -67,7 +70,7 @@ impl Model {
                         "half {} ({}) with handle {}",
                         half.seq, half.key, half.handle
                     ),
-                    promised: self.is_promised(half.end, half.told, crash),
+                    promised: self.is_promised(half.end, half.promise, crash),
                 });
             }
             return;
@@ -77,7 +80,7 @@ impl Model {
             HalfState::Committed => Some(Decision::Commit),
             HalfState::RolledBack => Some(Decision::Rollback),
         };
-        let promised = self.is_promised(half.fate.end(), half.fate_told, crash);
+        let promised = self.is_promised(half.fate.end(), half.fate_promise, crash);
         let counted = u32::from(entry.answered).min(half.counted);
         let half = self.half_mut(id);
         half.counted = counted;
@@ -85,7 +88,7 @@ impl Model {
             (known, said) if known == said => {}
             (Some(known), None) => {
                 half.fate = Fate::Undecided;
-                half.fate_told = false;
+                half.fate_promise = Promise::Nothing;
                 reopened.lost.push(Lost {
                     what: format!("decision {known:?} of half {} ({})", half.seq, half.key),
                     promised,
@@ -122,7 +125,7 @@ impl Model {
             // A queue of which only damaged records are left is not known until the next message, and goes on behind them.
             let touched = |slot: &Slot| match slot.item {
                 Item::Half(id) => slot.touched || halfs[id.0].touched,
-                Item::Plain { .. } => slot.touched,
+                _ => slot.touched,
             };
             let mut behind = queue.slots.range(end.0..).peekable();
             if behind.peek().is_some() && behind.all(|(_, slot)| touched(slot)) {
@@ -133,11 +136,24 @@ impl Model {
             for (offset, slot) in lost {
                 reopened.lost.push(Lost {
                     what: format!("{:?} at {offset} of {key:?}", slot.item),
-                    promised: slot.end <= floor || (slot.told && crash == Crash::Kill),
+                    promised: slot.end <= floor || slot.promise.covers(crash),
                 });
             }
         }
         self.queues.retain(|_, queue| queue.end > 0);
+    }
+
+    /// Where a level stands is what was delivered says, and nothing else.
+    fn reopen_levels(&mut self, store: &Store, kept_end: u64, reopened: &mut Reopened) {
+        self.deliveries
+            .retain(|_, delivery| delivery.end <= kept_end);
+        for (level, _) in (0..).zip(&self.plan.levels) {
+            let (known, said) = (self.progress(level), store.schedule_progress(level).0);
+            if known != said {
+                let text = format!("level {level} goes on at {said} instead of {known}");
+                reopened.levels.push(text);
+            }
+        }
     }
 
     /// Whether a bit was turned over in what stands at an offset.
@@ -145,7 +161,7 @@ impl Model {
         queue.slots.get(&offset).is_some_and(|slot| {
             let half = match slot.item {
                 Item::Half(id) => self.half(id).touched,
-                Item::Plain { .. } => false,
+                _ => false,
             };
             slot.touched || half
         })

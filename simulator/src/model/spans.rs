@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{HalfId, QueueKey};
+use super::{HalfId, QueueKey, Waited};
 
 /// Whose record it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub(crate) enum What {
     Half(HalfId),
     /// A plain message.
     Plain(QueueKey, u64),
+    /// The delivery of a delayed message.
+    Delivery(Waited),
     /// A topic.
     Topic(u64),
     /// Halfs that retention carried forward, among others.

@@ -2,12 +2,13 @@
 
 use escrow_coordinator::{Capability, ConnectionId, Member};
 use escrow_protocol::message::Message;
+use escrow_protocol::properties::{self, name};
 use escrow_store::{Durability, Error, HalfSeq};
 
 use super::node::Up;
 use super::traffic::{Answer, From, Outgoing, Reply, Request};
 use super::{World, note};
-use crate::model::{Item, QueueKey, Slot, What};
+use crate::model::{Item, Promise, QueueKey, Slot, What, level_queue};
 use crate::seen::Seen;
 
 impl World {
@@ -15,6 +16,7 @@ impl World {
         match request {
             Request::Half(half) => self.half(up, from, &half),
             Request::Plain(message) => self.plain(up, from, &message),
+            Request::Deliver(waited, image) => self.deliver(up, waited, &image),
             Request::End(end) => self.end(up, from, &end),
             Request::Join { capable } => self.join(up, from, capable),
             Request::Left => {
@@ -83,9 +85,17 @@ impl World {
         if !Self::has_queue(up, sent.queue) {
             return;
         }
-        let properties = properties(&sent.key, None, None);
-        let topic = sent.queue.topic_name();
-        let message = message(&topic, sent.queue.queue_id, &properties, &sent.body);
+        let target = sent.queue;
+        let mut text = properties(&sent.key, None, None);
+        // A delayed message waits in its level's queue.
+        let queue = sent.level.map_or(target, level_queue);
+        if let Some(level) = sent.level {
+            properties::set(&mut text, name::DELAY, &(level + 1).to_string());
+            properties::set(&mut text, name::REAL_TOPIC, &target.topic_name());
+            properties::set(&mut text, name::REAL_QID, &target.queue_id.to_string());
+        }
+        let topic = queue.topic_name();
+        let message = message(&topic, queue.queue_id, &text, &sent.body);
         let start = up.store.end().0;
         let need = self.plan.plain;
         let placed = up.store.append_message(self.wall(), &message, need);
@@ -95,27 +105,19 @@ impl World {
         };
         note!(self, "plain {} {placed:?}", sent.key);
         let offset = placed.queue_offset.0;
-        let what = What::Plain(sent.queue, offset);
+        let what = What::Plain(queue, offset);
         self.model.spans.add(start, up.store.end().0, what.clone());
-        let item = Item::Plain {
-            key: sent.key.clone(),
-            body: sent.body.clone(),
+        let (key, body) = (sent.key.clone(), sent.body.clone());
+        let item = match sent.level {
+            Some(_) => Item::Delayed { key, body, target },
+            None => Item::Plain { key, body },
         };
-        self.place(
-            sent.queue,
-            offset,
-            item,
-            placed.end.0,
-            placed.store_timestamp,
-        );
+        self.place(queue, offset, item, placed.end.0, placed.store_timestamp);
         let answer = Answer {
             to: from,
             what,
             end: placed.end.0,
-            reply: Reply::PlainStored {
-                queue: sent.queue,
-                offset,
-            },
+            reply: Reply::PlainStored { queue, offset },
         };
         up.waiting.push(need, answer);
     }
@@ -133,7 +135,7 @@ impl World {
             item,
             end,
             stored_wall_ms,
-            told: false,
+            promise: Promise::Nothing,
             touched: false,
         };
         self.model.placed(queue, offset, slot);
@@ -184,6 +186,7 @@ impl World {
                     .spans
                     .add(start, up.store.end().0, What::Topic(topic));
                 self.model.dropped(topic);
+                self.consumers_leave(topic);
                 let answer = Answer {
                     to: super::start::ADMIN,
                     what: What::Topic(topic),

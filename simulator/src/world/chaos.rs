@@ -4,7 +4,7 @@ use super::start::ADMIN;
 use super::traffic::Request;
 use super::{Event, World, note};
 use crate::disk::{Crash, Failure, FailureKind};
-use crate::model::{Decision, HalfId, What};
+use crate::model::{Decision, HalfId, Item, Waited, What};
 
 /// No record's head is longer.
 const HEAD_BYTES_MAX: u64 = 256;
@@ -204,7 +204,23 @@ impl World {
                     slot.touched = true;
                 }
             }
+            Some(What::Delivery(waited)) => self.touch_delivery(waited),
             Some(What::Topic(_)) | None => {}
+        }
+    }
+
+    fn touch_delivery(&mut self, waited: Waited) {
+        let Some(delivery) = self.model.deliveries.get_mut(&waited) else {
+            return;
+        };
+        delivery.touched = true;
+        let (queue, offset) = (delivery.queue, delivery.offset);
+        let slots = self.model.queues.get_mut(&queue);
+        let slot = slots.and_then(|queue| queue.slots.get_mut(&offset));
+        if let Some(slot) =
+            slot.filter(|slot| matches!(slot.item, Item::Delivered { from, .. } if from == waited))
+        {
+            slot.touched = true;
         }
     }
 

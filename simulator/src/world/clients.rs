@@ -111,9 +111,12 @@ impl World {
         };
         self.keys += 1;
         let key = format!("key-{}", self.keys);
-        let sent = self.some_message(key.clone());
+        let mut sent = self.some_message(key.clone());
         let from = From { client, connection };
         if self.dice.one_in(4) {
+            let levels = u32::try_from(self.plan.levels.len()).unwrap_or(0);
+            sent.level = (levels > 0 && self.dice.one_in(2))
+                .then(|| u32::try_from(self.dice.below(levels.into())).unwrap_or(0));
             return self.say(from, Request::Plain(sent));
         }
         let decision = if self.dice.one_in(3) {
@@ -151,6 +154,7 @@ impl World {
                 .take(usize::try_from(len).unwrap_or(1))
                 .collect(),
             immunity_s: self.dice.one_in(8).then(|| self.dice.below(40)),
+            level: None,
         }
     }
 
@@ -187,6 +191,7 @@ impl World {
                 self.agenda.at(self.now_ms + delay, event);
             }
             Reply::PlainStored { .. }
+            | Reply::Delivered(_)
             | Reply::Decided(_)
             | Reply::TopicIs(..)
             | Reply::TopicIsGone(_) => {}

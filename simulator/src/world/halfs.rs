@@ -1,12 +1,14 @@
 //! Halfs that are sent, and sent again.
 
+use std::collections::BTreeSet;
+
 use escrow_coordinator::{ConnectionId, HalfRefused, HalfRequest};
 
 use super::apply::{message, properties};
 use super::node::Up;
 use super::traffic::{Answer, From, Outgoing, Reply};
 use super::{World, note};
-use crate::model::{Fate, Half, What};
+use crate::model::{Fate, Half, Promise, What};
 use crate::seen::Seen;
 
 impl World {
@@ -72,10 +74,10 @@ impl World {
                 end: ack.durable_at.0,
                 stored_mono_ms: self.now_ms,
                 first_check_ms,
-                told: false,
+                promise: Promise::Nothing,
                 fate: Fate::Undecided,
-                fate_told: false,
-                delivered: false,
+                fate_promise: Promise::Nothing,
+                delivered: BTreeSet::new(),
                 counted: 0,
                 touched: false,
             });

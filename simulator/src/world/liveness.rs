@@ -19,6 +19,9 @@ impl World {
         self.faults_are_over = true;
         self.disk.calm();
         self.databases_speak();
+        // The clock is right again: what is delayed by it need not wait for as long as it had gone back.
+        let behind = self.model.wall_ms - self.wall();
+        self.wall_ms += behind.max(0);
         let now = self.now_ms;
         // Whoever is up with a broken store, or none, is started again.
         match &self.up {
@@ -41,7 +44,8 @@ impl World {
         }
         while self.violation.is_none() && self.now_ms < now + SETTLED_AFTER_MS {
             self.run_until(self.now_ms + STEP_MS);
-            if self.model.undecided().all(|(_, half)| half.touched) {
+            let is_decided = self.model.undecided().all(|(_, half)| half.touched);
+            if is_decided && self.model.undelivered().next().is_none() {
                 break;
             }
         }
@@ -92,6 +96,10 @@ impl World {
             for (_, half) in self.model.present() {
                 let _ = up.store.half_at(PhysicalOffset(half.handle));
                 let _ = reader.by_key(&topic_name(half.topic), &half.key, 0, i64::MAX, 1);
+            }
+            while up.store.is_syncing() {
+                self.sync_is_over(&mut up);
+                self.settle(&mut up);
             }
             let closed = up.store.close(wall).or_else(|_| up.store.close(wall));
             if let Err(error) = closed {

@@ -4,51 +4,125 @@ use std::collections::BTreeMap;
 
 use escrow_store::{Error, ErrorKind, PhysicalOffset, QueueOffset, Reader};
 
+use super::node::Up;
 use super::{Event, World, note};
-use crate::model::{HalfId, Item, QueueKey};
+use crate::model::{HalfId, Item, QueueKey, level_queue};
 use crate::seen::{ReadEntry, Seen};
 
+/// What an onlooker reads at once.
 const PULL_MAX: usize = 32;
 
-/// How far a consumer has come in each queue.
-#[derive(Debug, Default)]
+/// How far a consumer has come in each queue. Offsets that are stored belong to the broker; here each consumer keeps its own.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Consumer {
     next: BTreeMap<QueueKey, u64>,
+    /// Where it goes on after it was restarted.
+    stored: BTreeMap<QueueKey, u64>,
 }
 
 impl World {
-    fn all_queues(&self) -> Vec<QueueKey> {
-        let topics = (0..).zip(&self.plan.topics);
-        let queues = topics.flat_map(|(topic, queues)| {
-            (0..*queues).map(move |queue| QueueKey {
+    /// The queues of all topics.
+    fn topic_queues(&self) -> impl Iterator<Item = QueueKey> + use<> {
+        let topics = (0..).zip(self.plan.topics.clone());
+        topics.flat_map(|(topic, queues)| {
+            (0..queues).map(move |queue| QueueKey {
                 topic,
-                queue_id: i32::try_from(queue).unwrap_or(0),
+                queue_id: queue.cast_signed(),
             })
-        });
-        queues.collect()
+        })
     }
 
-    pub(super) fn pulls(&mut self) {
-        let next = self.now_ms + self.dice.between(200, 5_000);
-        self.agenda.at(next, Event::Pulls);
-        let Some(reader) = self.up.as_ref().map(|up| up.store.reader()) else {
+    pub(super) fn pulls(&mut self, number: usize) {
+        let pause = if self.faults_are_over {
+            5_000
+        } else {
+            // A long history need not be read every moment.
+            let pause = self.plan.consumers[number].pause_ms;
+            pause.max(self.plan.safety_ms / 2_000)
+        };
+        let next = self.now_ms + self.dice.between(pause / 20, pause);
+        self.agenda.at(next, Event::Pulls(number));
+        let Some(up) = self.up.take() else {
             return;
         };
-        for queue in self.all_queues() {
-            let from = self.consumer.next.get(&queue).copied().unwrap_or(0);
-            let next = self.pull(&reader, queue, from);
-            self.consumer.next.insert(queue, next);
+        let reader = up.store.reader();
+        self.consumes(&up, &reader, number);
+        if number == 0 {
+            self.looks_up(&reader);
         }
-        self.looks_up(&reader);
+        self.up = Some(up);
+    }
+
+    /// A process is up: as the broker does it, whoever had read what a crash took back goes on at the queue's end.
+    pub(super) fn consumers_go_on(&mut self, reader: &Reader) {
+        for consumer in &mut self.consumers {
+            for places in [&mut consumer.next, &mut consumer.stored] {
+                for (queue, place) in places {
+                    let (_, end) = reader.queue_range(&queue.topic_name(), queue.queue_id);
+                    *place = (*place).min(end.0);
+                }
+            }
+        }
+    }
+
+    /// A topic has ended: where consumers were in it is forgotten.
+    pub(super) fn consumers_leave(&mut self, topic: u64) {
+        for consumer in &mut self.consumers {
+            consumer.next.retain(|queue, _| queue.topic != topic);
+            consumer.stored.retain(|queue, _| queue.topic != topic);
+        }
+    }
+
+    /// In the middle of a round, when something is staged and not yet written, consumers read all the same.
+    pub(super) fn reads_meanwhile(&mut self, up: &Up) {
+        if self.dice.one_in(6) {
+            let number = self.dice.index(self.plan.consumers.len());
+            let reader = up.store.reader();
+            self.consumes(up, &reader, number);
+            if self.dice.one_in(4) {
+                self.looks_up(&reader);
+            }
+        }
+    }
+
+    /// A consumer pulls from all queues of the topics that it has subscribed to.
+    fn consumes(&mut self, up: &Up, reader: &Reader, number: usize) {
+        let plan = self.plan.consumers[number].clone();
+        if !self.faults_are_over && self.dice.one_in(40) {
+            self.tally.add("consumer restarted");
+            let consumer = &mut self.consumers[number];
+            consumer.next = consumer.stored.clone();
+        }
+        for queue in self.topic_queues().filter(|queue| plan.reads(queue.topic)) {
+            let from = self.consumers[number].next.get(&queue).copied();
+            let from = from.unwrap_or(0);
+            let next = self.pull(up, reader, queue, from, Some(number));
+            self.consumers[number].next.insert(queue, next);
+        }
+        if self.dice.one_in(3) {
+            let consumer = &mut self.consumers[number];
+            consumer.stored = consumer.next.clone();
+        }
     }
 
     /// Reads from an offset on, or from the next one that is kept; answers where to go on.
-    fn pull(&mut self, reader: &Reader, queue: QueueKey, from: u64) -> u64 {
+    fn pull(
+        &mut self,
+        up: &Up,
+        reader: &Reader,
+        queue: QueueKey,
+        from: u64,
+        consumer: Option<usize>,
+    ) -> u64 {
+        let most = match consumer {
+            Some(number) if !self.faults_are_over => self.plan.consumers[number].batch,
+            _ => PULL_MAX,
+        };
         let name = queue.topic_name();
         let (min, max) = reader.queue_range(&name, queue.queue_id);
         // A topic that ended and came back begins anew; so does what a crash took back.
         let from = from.clamp(min.0, max.0);
-        let entries = reader.entries(&name, queue.queue_id, QueueOffset(from), PULL_MAX);
+        let entries = reader.entries(&name, queue.queue_id, QueueOffset(from), most);
         let read: Result<Vec<ReadEntry>, Error> = entries.map(|entries| {
             let numbered = (from..).zip(entries);
             numbered
@@ -61,18 +135,21 @@ impl World {
         });
         self.count_disk_faults();
         self.minimum(queue, min.0);
+        let is_empty = read.as_ref().is_ok_and(Vec::is_empty);
         self.see(&Seen::Pulled {
             queue,
             range: (min.0, max.0),
             from,
             read: &read,
+            written: up.store.written().0,
+            durable: if is_empty { 0 } else { self.on_platter() },
         });
         let Ok(entries) = read else {
             return from;
         };
         for (offset, _, image) in &entries {
             if image.is_ok() {
-                self.was_read(queue, *offset);
+                self.was_read(queue, *offset, consumer);
             }
         }
         // As the broker does it: damage is passed by, what could not be read this time is asked for again.
@@ -84,8 +161,14 @@ impl World {
         from + first.unwrap_or(entries.len()) as u64
     }
 
+    fn on_platter(&self) -> u64 {
+        let segment_bytes = self.plan.store.segment_bytes;
+        self.disk
+            .look(|image| image.log_durable(segment_bytes, self.model.floor))
+    }
+
     /// A queue begins later than before: what has left must have been over.
-    fn minimum(&mut self, key: QueueKey, min: u64) {
+    pub(super) fn minimum(&mut self, key: QueueKey, min: u64) {
         let Some(queue) = self.model.queues.get(&key) else {
             return;
         };
@@ -106,16 +189,20 @@ impl World {
         }
     }
 
-    fn was_read(&mut self, key: QueueKey, offset: u64) {
-        let queue = self.model.queues.get_mut(&key);
-        let Some(slot) = queue.and_then(|queue| queue.slots.get_mut(&offset)) else {
+    fn was_read(&mut self, key: QueueKey, offset: u64, consumer: Option<usize>) {
+        let slots = self.model.queues.get(&key).map(|queue| &queue.slots);
+        let Some(slot) = slots.and_then(|slots| slots.get(&offset)) else {
             return;
         };
-        slot.told = true;
-        if let Item::Half(id) = slot.item {
+        let (need, item) = (self.model.need(&slot.item), slot.item.clone());
+        let queue = self.model.queues.get_mut(&key);
+        if let Some(slot) = queue.and_then(|queue| queue.slots.get_mut(&offset)) {
+            slot.promise.raise(need);
+        }
+        if let Item::Half(id) = item {
             let half = self.model.half_mut(id);
-            half.delivered = true;
-            half.fate_told = true;
+            half.delivered.extend(consumer);
+            half.fate_promise.raise(need);
         }
     }
 
@@ -159,10 +246,12 @@ impl World {
         };
         self.disk.watch(true);
         let reader = up.store.reader();
-        for queue in self.all_queues() {
+        let levels = (0..).zip(self.plan.levels.clone());
+        let levels = levels.map(|(level, _)| level_queue(level));
+        for queue in self.topic_queues().chain(levels) {
             let mut from = 0;
             loop {
-                let next = self.pull(&reader, queue, from);
+                let next = self.pull(&up, &reader, queue, from, None);
                 if next <= from || self.violation.is_some() {
                     break;
                 }

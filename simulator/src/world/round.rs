@@ -1,63 +1,18 @@
-//! One round of the process: what has arrived, what is due, one write, one sync, answers, checks, chores. As the log thread
-//! does it, with the same parts.
-
-use std::sync::Arc;
+//! One round of the process: what has arrived, what is due, one write, a sync, answers, checks, chores. As the log thread does
+//! it, with the same parts.
 
 use escrow_coordinator::{CheckRequest, ConnectionId};
 use escrow_protocol::message;
-use escrow_store::{Arrival, Durability};
 
-use super::node::{Edge, Up};
-use super::traffic::{Answer, From, Reply, Request};
+use super::node::Up;
+use super::traffic::{From, Reply, Request};
 use super::{Event, World, note};
 use crate::disk::Crash;
-use crate::model::{Fate, HalfId, Item, QueueKey, What};
+use crate::model::{HalfId, What};
 use crate::seen::Seen;
 
 impl World {
-    /// Says something to the process, over the network.
-    pub(super) fn say(&mut self, from: From, request: Request) {
-        let faults = self.plan.faults.clone();
-        if !self.faults_are_over && self.dice.permille(faults.lost) {
-            self.tally.add("request lost");
-            return;
-        }
-        let mut delay = self.dice.below(3);
-        if !self.faults_are_over && self.dice.permille(faults.late) {
-            self.tally.add("request late");
-            delay = self.dice.below(20_000);
-        }
-        if !self.faults_are_over && self.dice.permille(faults.doubled) {
-            self.tally.add("request doubled");
-            let again = self.now_ms + delay + self.dice.below(9_000);
-            let event = Event::Arrives(self.boot, from, request.clone());
-            self.agenda.at(again, event);
-        }
-        self.agenda.at(
-            self.now_ms + delay,
-            Event::Arrives(self.boot, from, request),
-        );
-    }
-
-    /// Says something that reaches the process for sure, if there is one.
-    pub(super) fn say_at_once(&mut self, from: From, request: Request) {
-        self.agenda
-            .at(self.now_ms, Event::Arrives(self.boot, from, request));
-    }
-
-    pub(super) fn arrives(&mut self, boot: u64, from: From, request: Request) {
-        if boot != self.boot {
-            return;
-        }
-        if let Some(up) = &mut self.up {
-            up.inbox.push((from, request));
-            // What comes together is taken together.
-            let at = self.now_ms + self.dice.below(2);
-            self.round_at(at);
-        }
-    }
-
-    fn round_at(&mut self, at_ms: u64) {
+    pub(super) fn round_at(&mut self, at_ms: u64) {
         if self.round_at.is_none_or(|known| at_ms < known) {
             self.round_at = Some(at_ms);
             self.agenda.at(at_ms, Event::Round);
@@ -102,10 +57,15 @@ impl World {
     }
 
     fn round(&mut self, up: &mut Up) {
+        if up.is_sync_over {
+            self.sync_is_over(up);
+        }
+        up.rounds_beside += 1;
         let (end, durable) = (up.store.end(), up.store.durable());
         for (from, request) in std::mem::take(&mut up.inbox) {
             self.apply(up, from, request);
         }
+        self.reads_meanwhile(up);
         let now = self.clock(up.born_ms);
         if up
             .coordinator
@@ -125,129 +85,10 @@ impl World {
         }
         self.upkeep(up);
         let _ = up.coordinator.take_notices();
-        let is_stated = up.store.end() > end && up.store.durable() == up.store.end();
-        if is_stated && !self.disk.is_dead() {
-            self.model.stated = self.model.stated.max(durable.0);
+        if up.store.end() > end {
+            up.states(up.store.end().0, durable.0);
         }
-    }
-
-    fn settle(&mut self, up: &mut Up) {
-        let now = self.clock(up.born_ms);
-        let is_sync_due = up.upkeep.sync_due(now.mono_ms, &up.store);
-        if is_sync_due || up.waiting.last_need() == Durability::Synced {
-            up.upkeep.synced(now.mono_ms);
-        }
-        let segment_bytes = self.plan.store.segment_bytes;
-        let mut edge = Edge::new(Arc::clone(&self.disk), segment_bytes, self.model.floor);
-        let settled = up.waiting.settle(&mut up.store, is_sync_due, &mut edge);
-        if self.disk.is_dead() {
-            return;
-        }
-        if let Err(error) = settled {
-            note!(self, "round failed: {error}");
-            up.has_failed = true;
-            self.count_disk_faults();
-            self.see(&Seen::Refused(&error));
-        }
-        for (arrival, durable) in &edge.shown {
-            self.shown(arrival, *durable);
-        }
-        for (answer, durable) in edge.told {
-            match durable {
-                Some(durable) => self.tell(up, answer, durable),
-                None => note!(self, "not told: {:?}", answer.what),
-            }
-        }
-        if !up.has_failed {
-            self.model.floor = self.model.floor.max(up.store.durable().0);
-        }
-    }
-
-    fn shown(&mut self, arrival: &Arrival, durable: u64) {
-        let topic = arrival
-            .topic
-            .strip_prefix("topic-")
-            .and_then(|n| n.parse().ok());
-        let Some(topic) = topic else {
-            return;
-        };
-        let queue = QueueKey {
-            topic,
-            queue_id: arrival.queue_id,
-        };
-        // Messages of a topic that was dropped in the same round are shown to nobody.
-        if self.model.queues.contains_key(&queue) {
-            self.see(&Seen::Shown {
-                queue,
-                offset: arrival.visible_end.0 - 1,
-                durable,
-            });
-        }
-    }
-
-    /// Somebody is told: from now on it is a promise.
-    fn tell(&mut self, up: &mut Up, answer: Answer, durable: u64) {
-        note!(self, "told {:?}", answer.reply);
-        let need = match &answer.reply {
-            Reply::PlainStored { .. } => self.plan.plain,
-            Reply::TopicIs(..) | Reply::TopicIsGone(_) => Durability::Synced,
-            _ => self.plan.transaction,
-        };
-        match &answer.reply {
-            Reply::HalfStored { handle, seq, key } => {
-                if let Some(id) = self.model.named(*handle, *seq, key) {
-                    self.model.half_mut(id).told = true;
-                }
-            }
-            Reply::Decided(id) => self.fate_is_told(*id),
-            Reply::PlainStored { queue, offset } => {
-                let queue = self.model.queues.get_mut(queue);
-                if let Some(slot) = queue.and_then(|queue| queue.slots.get_mut(offset)) {
-                    slot.told = true;
-                }
-            }
-            Reply::TopicIs(topic, queues) => {
-                up.topics.insert(*topic, *queues);
-            }
-            Reply::TopicIsGone(topic) => self.model.drop_told(*topic),
-            Reply::Check { .. } => {}
-        }
-        self.see(&Seen::Told {
-            what: &answer.what,
-            end: answer.end,
-            need,
-            durable,
-        });
-        self.hear_later(answer.to, answer.reply);
-    }
-
-    pub(super) fn fate_is_told(&mut self, id: HalfId) {
-        let half = self.model.half_mut(id);
-        half.fate_told = true;
-        if let Fate::Committed { queue, offset, .. } = half.fate {
-            let queue = self.model.queues.get_mut(&queue);
-            let slot = queue.and_then(|queue| queue.slots.get_mut(&offset));
-            if let Some(slot) = slot.filter(|slot| slot.item == Item::Half(id)) {
-                slot.told = true;
-            }
-        }
-    }
-
-    /// A reply travels to its client.
-    fn hear_later(&mut self, to: From, reply: Reply) {
-        if to.client >= self.clients.len() {
-            return;
-        }
-        if !self.faults_are_over && self.dice.permille(self.plan.faults.lost) {
-            self.tally.add("reply lost");
-            return;
-        }
-        let mut delay = self.dice.below(3);
-        if !self.faults_are_over && self.dice.permille(self.plan.faults.late) {
-            self.tally.add("reply late");
-            delay = self.dice.below(12_000);
-        }
-        self.agenda.at(self.now_ms + delay, Event::Hears(to, reply));
+        up.stated(up.store.durable().0, &mut self.model.stated);
     }
 
     /// Checks go to the connections that they name, as far as those are there and the halfs can be read.
@@ -279,8 +120,12 @@ impl World {
         clients.position(|client| client.connection == Some(connection.0))
     }
 
+    /// The chores, which may sync: what is on its way comes first.
     fn upkeep(&mut self, up: &mut Up) {
         let now = self.clock(up.born_ms);
+        if up.upkeep.is_due(now.mono_ms, &up.store) {
+            self.sync_is_over(up);
+        }
         let start = up.store.end().0;
         let undecided: Vec<HalfId> = self.model.undecided().map(|(id, _)| id).collect();
         let upkept = up.upkeep.step(now.mono_ms, now.wall_ms, &mut up.store);

@@ -29,7 +29,12 @@ impl World {
             let at = at + self.dice.below(self.plan.pause_ms) + 1;
             self.agenda.at(at, Event::Begins(client));
         }
-        self.agenda.at(500, Event::Pulls);
+        for consumer in 0..self.consumers.len() {
+            self.agenda.at(500, Event::Pulls(consumer));
+        }
+        if !self.plan.levels.is_empty() {
+            self.agenda.at(600, Event::LevelsLook);
+        }
         self.agenda.at(1_000, Event::Audit);
         self.agenda.at(700, Event::Chaos);
         self.agenda.at(3_000, Event::Operator);
@@ -127,6 +132,7 @@ impl World {
             durable,
             saved: &saved,
         });
+        self.consumers_go_on(&store.reader());
         self.disk.watch(false);
         let now = self.clock(self.now_ms);
         self.up = Some(Up::open(store, self.plan.coordinator(), self.now_ms, now));
@@ -146,6 +152,9 @@ impl World {
             Crash::Kill => "process killed",
         });
         note!(self, "ends by {crash:?}");
+        if up.as_ref().is_some_and(|up| up.syncing.is_some()) {
+            self.tally.add("crash while a sync is on its way");
+        }
         // What one that never came up has lost is lost as the one before it ended.
         let is_first = up.is_some();
         drop(up);
@@ -166,7 +175,7 @@ impl World {
         let boot = self.boot;
         self.agenda.retain(|event| match event {
             Event::Arrives(to, ..) => *to == boot,
-            Event::Round | Event::CheckpointWritten(_) => false,
+            Event::Round | Event::CheckpointWritten(_) | Event::SyncIsOver(..) => false,
             _ => true,
         });
         let down = if self.faults_are_over {

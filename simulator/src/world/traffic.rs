@@ -1,8 +1,9 @@
 //! What clients say to the broker and the broker to them.
 
+use bytes::Bytes;
 use escrow_protocol::transaction::Resolution;
 
-use crate::model::{Decision, HalfId, QueueKey, What};
+use crate::model::{Decision, HalfId, QueueKey, Waited, What};
 
 /// A message to be sent.
 #[derive(Clone, Debug)]
@@ -11,6 +12,8 @@ pub(crate) struct Outgoing {
     pub(crate) queue: QueueKey,
     pub(crate) body: Vec<u8>,
     pub(crate) immunity_s: Option<u64>,
+    /// Delayed by a level.
+    pub(crate) level: Option<u32>,
 }
 
 /// How an END_TRANSACTION is made wrong on purpose.
@@ -37,15 +40,29 @@ pub(crate) struct End {
 pub(crate) enum Request {
     Half(Outgoing),
     Plain(Outgoing),
+    /// Whoever delivers delayed messages hands one over that is due.
+    Deliver(Waited, Bytes),
     End(End),
-    Join { capable: bool },
+    Join {
+        capable: bool,
+    },
     Left,
-    NotSent { seq: u64 },
-    Operate { half: HalfId, decision: Decision },
+    NotSent {
+        seq: u64,
+    },
+    Operate {
+        half: HalfId,
+        decision: Decision,
+    },
     Resume(HalfId),
     CheckNow(HalfId),
-    CreateTopic { topic: u64, queues: u32 },
-    DropTopic { topic: u64 },
+    CreateTopic {
+        topic: u64,
+        queues: u32,
+    },
+    DropTopic {
+        topic: u64,
+    },
 }
 
 /// Who says it: a client over one of its connections, or the administrator.
@@ -77,6 +94,8 @@ pub(crate) enum Reply {
         queue: QueueKey,
         offset: u64,
     },
+    /// A delayed message of this level is delivered, or was before.
+    Delivered(u32),
     /// The half is decided so.
     Decided(HalfId),
     TopicIs(u64, u32),
