@@ -9,6 +9,7 @@ use escrow_store::{
 use crate::clock::{Now, utc};
 use crate::coordinator::Coordinator;
 use crate::ready::Turn;
+use crate::schedule::Tag;
 
 /// What became of a half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -393,7 +394,12 @@ impl Coordinator {
         let resume = actor.word().op(OpKind::Resume);
         let placed = store.append_op(now.wall_ms, seq, &resume, self.settings.durability)?;
         self.counters.resumed += 1;
-        self.check_now(store, now, seq);
+        if let Some(entry) = store.undecided_half(seq) {
+            let tag = Tag::new(seq, entry.answered.into(), 0);
+            if self.flights.begin_anew(tag) {
+                self.make_ready(store, now, seq, &entry, Turn::Next);
+            }
+        }
         Ok(Resumed {
             seq,
             durable_at: placed.end,

@@ -95,6 +95,16 @@ impl Flights {
         }
     }
 
+    /// A half's checks begin anew in the middle of a round: what comes of that is told from what was before by its tag. True if
+    /// the half has to be queued again, for what is queued has the old one.
+    pub(crate) fn begin_anew(&mut self, tag: Tag) -> bool {
+        let Some(flight) = self.by_seq.get_mut(&tag.seq()) else {
+            return true;
+        };
+        flight.tag = tag;
+        flight.stage == Stage::Retrying
+    }
+
     fn set_deadline(&mut self, seq: HalfSeq, until: u64) {
         if let Some(flight) = self.by_seq.get_mut(&seq) {
             flight.until = until;

@@ -178,6 +178,20 @@ fn resume_takes_up_a_parked_half_and_nothing_else() {
 }
 
 #[test]
+fn a_half_resumed_while_somebody_is_asked_is_not_forgotten_when_that_one_leaves() {
+    let (mut world, half) = parked();
+    world.join(2, true);
+    let asked = world.next_check(2 * 3_600_000);
+    let (store, now) = (&mut world.store, world.now);
+    let resumed = world.coordinator.resume(store, now, half.handle, OPERATOR);
+    assert!(resumed.is_ok());
+    world.leave(asked.connection);
+    let again = world.next_check(10_000);
+    assert_eq!((again.seq, again.check_times), (half.seq.0, 1));
+    assert_ne!(again.connection, asked.connection);
+}
+
+#[test]
 fn check_now_asks_now() {
     let mut world = World::new();
     let half = world.half(1, "k");
