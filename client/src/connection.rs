@@ -1,7 +1,8 @@
 //! One connection to one server, kept up: many requests at once, told apart by `opaque`.
 //!
 //! The first request dials; from then on a lost connection is dialled again with growing pauses, so that a
-//! broker can reach its producers (checks come from the broker). Frames that wait are written together.
+//! broker can reach its producers (checks come from the broker). Frames that wait are written together; some wait on purpose,
+//! since what travels together costs everybody on the way less.
 //! What the frames mean is the business of the callers and of the [`Inbound`] hook.
 
 mod connector;
@@ -86,7 +87,11 @@ struct Shared {
 }
 
 enum Outgoing {
-    Frame(Frame),
+    Frame {
+        frame: Frame,
+        /// Until then it waits for others to leave with; with none it leaves at once.
+        leave_by: Option<Instant>,
+    },
     /// Write what came before, then close for good.
     Close,
 }
@@ -202,9 +207,26 @@ impl Connection {
     /// # Errors
     /// [`Error::Connect`] and [`Error::Busy`] when nothing was sent, [`Error::Lost`] and [`Error::Timeout`] when the
     /// server may have acted.
-    pub async fn request(&self, mut request: Frame, within: Duration) -> Result<Frame> {
+    pub async fn request(&self, request: Frame, within: Duration) -> Result<Frame> {
+        self.request_patiently(request, within, Duration::ZERO)
+            .await
+    }
+
+    /// As [`Connection::request`], for a request that can wait: it leaves with the next that cannot, or after `patience`
+    /// (which `within` includes) with all that have come meanwhile. What travels together costs one system call, one
+    /// wake-up of the server and, at a broker, one sync.
+    ///
+    /// # Errors
+    /// As [`Connection::request`].
+    pub async fn request_patiently(
+        &self,
+        mut request: Frame,
+        within: Duration,
+        patience: Duration,
+    ) -> Result<Frame> {
         let shared = &*self.shared;
-        let deadline = Instant::now() + within;
+        let now = Instant::now();
+        let deadline = now + within;
         self.ready(deadline).await?;
         let _room = timeout_at(deadline, shared.room.acquire())
             .await
@@ -217,7 +239,8 @@ impl Connection {
             pending: &shared.pending,
             opaque: request.opaque,
         };
-        self.enqueue(request, deadline, within).await?;
+        let leave_by = (!patience.is_zero()).then(|| now + patience);
+        self.enqueue(request, leave_by, deadline, within).await?;
         match timeout_at(deadline, reply).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(Error::Closed),
@@ -237,18 +260,17 @@ impl Connection {
         let deadline = Instant::now() + within;
         self.ready(deadline).await?;
         request.opaque = self.shared.opaque.fetch_add(1, Ordering::Relaxed);
-        self.enqueue(request.oneway(), deadline, within).await
+        self.enqueue(request.oneway(), None, deadline, within).await
     }
 
     /// Answers a request of the server. `reply` already carries the request's `opaque`.
     pub(crate) fn reply(&self, reply: Frame) {
         // A full queue means the server does not read: it cannot be waiting for this reply.
-        if self
-            .shared
-            .outgoing
-            .try_send(Outgoing::Frame(reply))
-            .is_err()
-        {
+        let reply = Outgoing::Frame {
+            frame: reply,
+            leave_by: None,
+        };
+        if self.shared.outgoing.try_send(reply).is_err() {
             tracing::debug!(address = %self.shared.address, "reply dropped, connection busy or closed");
         }
     }
@@ -263,8 +285,15 @@ impl Connection {
         let _ = state.wait_for(|s| matches!(s, State::Closed)).await;
     }
 
-    async fn enqueue(&self, frame: Frame, deadline: Instant, within: Duration) -> Result<()> {
-        timeout_at(deadline, self.shared.outgoing.send(Outgoing::Frame(frame)))
+    async fn enqueue(
+        &self,
+        frame: Frame,
+        leave_by: Option<Instant>,
+        deadline: Instant,
+        within: Duration,
+    ) -> Result<()> {
+        let frame = Outgoing::Frame { frame, leave_by };
+        timeout_at(deadline, self.shared.outgoing.send(frame))
             .await
             .map_err(|_| self.busy(within))?
             .map_err(|_| Error::Closed)

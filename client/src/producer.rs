@@ -219,16 +219,19 @@ impl Producer {
         }
     }
 
-    /// One attempt on the next queue; also says where it went.
+    /// One attempt on the next queue, which may wait so long for others to leave with; also says where it went.
     pub(crate) async fn try_once(
         &self,
         content: &Content<'_>,
         key: &str,
+        patience: Duration,
     ) -> Result<(SendReceipt, Connection)> {
         let deadline = Instant::now() + self.within;
         let next = self.next_queue(content.topic, None);
         let (queue, broker) = self.before(deadline, next).await?;
-        let receipt = self.try_on(content, key, queue, &broker, deadline).await?;
+        let frame = self.frame(content, &queue);
+        let reply = broker.request_patiently(frame, left(deadline), patience);
+        let receipt = receipt::read(&broker, &reply.await?, queue, key)?;
         Ok((receipt, broker))
     }
 

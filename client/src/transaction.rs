@@ -1,5 +1,7 @@
 //! Transactional messages: a half message now, the decision once the local transaction has one.
 
+use std::time::Duration;
+
 use escrow_protocol::code::{request, response};
 use escrow_protocol::frame::Frame;
 use escrow_protocol::header::EndTransaction;
@@ -112,7 +114,7 @@ impl TransactionProducer {
     /// not make it safe: it is then rolled back.
     pub async fn send_half(&self, message: &Message) -> Result<Half> {
         let key = self.fresh_id();
-        self.send_half_as(message, &key).await
+        self.send_half_as(message, &key, Duration::ZERO).await
     }
 
     /// A transaction id that no half has had.
@@ -121,15 +123,20 @@ impl TransactionProducer {
     }
 
     /// As [`TransactionProducer::send_half`], under an id from [`TransactionProducer::fresh_id`] that no half was sent
-    /// under yet.
-    pub(crate) async fn send_half_as(&self, message: &Message, id: &str) -> Result<Half> {
+    /// under yet. It may wait for `patience` for others to leave with.
+    pub(crate) async fn send_half_as(
+        &self,
+        message: &Message,
+        id: &str,
+        patience: Duration,
+    ) -> Result<Half> {
         message.validate()?;
         if properties_delay(message) {
             return Err(Error::Message("a half message cannot be delayed"));
         }
         let mut content = Content::plain(message, id, self.group());
         content.sys_flag |= sysflag::TRANSACTION_PREPARED;
-        let (receipt, connection) = self.producer.try_once(&content, id).await?;
+        let (receipt, connection) = self.producer.try_once(&content, id, patience).await?;
         let (_, commit_log_offset) = ids::decode_offset_message_id(&receipt.offset_id)
             .map_err(|error| unreadable(&connection, error))?;
         let half = Half {
@@ -159,22 +166,42 @@ impl TransactionProducer {
     /// [`Error::Refused`] with [`response::ILLEGAL_OPERATION`] if the opposite was decided before. If the outcome
     /// is unknown, the broker's check settles it.
     pub async fn end(&self, half: &Half, resolution: Resolution) -> Result<()> {
+        self.end_patiently(half, resolution, Duration::ZERO).await
+    }
+
+    async fn end_patiently(
+        &self,
+        half: &Half,
+        resolution: Resolution,
+        patience: Duration,
+    ) -> Result<()> {
         if resolution == Resolution::Unknown {
             // Apache's broker never answers this one.
             return self.end_oneway(half, resolution).await;
         }
         let within = self.producer.client().shared.settings.request_timeout;
         let frame = self.end_frame(half, resolution);
-        let reply = half.connection.request(frame, within).await?;
-        succeeded(&half.connection, reply)?;
+        let reply = half.connection.request_patiently(frame, within, patience);
+        succeeded(&half.connection, reply.await?)?;
         Ok(())
     }
 
     /// Sends the decision and says how far it got. A request that surely did not arrive is repeated once, at once; so
     /// is one whose reply got lost, unless the broker is Apache's, which delivers again for each repetition.
     pub async fn settle(&self, half: &Half, resolution: Resolution) -> Delivery {
+        self.settle_patiently(half, resolution, Duration::ZERO)
+            .await
+    }
+
+    /// As [`TransactionProducer::settle`]; the decision may wait for `patience` for others to leave with.
+    pub(crate) async fn settle_patiently(
+        &self,
+        half: &Half,
+        resolution: Resolution,
+        patience: Duration,
+    ) -> Delivery {
         let client = self.producer.client();
-        let mut outcome = self.end(half, resolution).await;
+        let mut outcome = self.end_patiently(half, resolution, patience).await;
         let again = match &outcome {
             Err(Error::Connect { .. } | Error::Busy { .. }) => true,
             Err(Error::Lost { address }) => client.keeps_first_decision(address),

@@ -1,12 +1,13 @@
 //! The task behind a connection: dials, reads and writes, and dials again.
 
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 
 use bytes::BytesMut;
 use escrow_protocol::frame::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Duration, Instant, timeout, timeout_at};
+use tokio::time::{Duration, Instant, sleep_until, timeout, timeout_at};
 
 use super::{Connection, ConnectionSettings, Inbound, Outgoing, Pending, Shared, State, Wire};
 use crate::error::Error;
@@ -122,7 +123,7 @@ impl Driver {
                 Err(_) => return false,
                 Ok(None | Some(Outgoing::Close)) => return true,
                 // Handed over while the connection went down: its caller may have missed the news.
-                Ok(Some(Outgoing::Frame(frame))) => {
+                Ok(Some(Outgoing::Frame { frame, .. })) => {
                     let lost = Error::Lost {
                         address: self.address.clone(),
                     };
@@ -176,10 +177,10 @@ async fn write_all(
     let mut batch = Vec::with_capacity(WRITE_BATCH);
     let mut bytes = BytesMut::with_capacity(READ_BUFFER);
     loop {
-        let mut closing = frames.recv_many(&mut batch, WRITE_BATCH).await == 0;
+        let mut closing = gather(frames, &mut batch).await == 0;
         for outgoing in batch.drain(..) {
             match outgoing {
-                Outgoing::Frame(frame) => {
+                Outgoing::Frame { frame, .. } => {
                     if let Err(error) = frame.encode(&mut bytes) {
                         pending.fail(&frame, Error::Encode(error));
                     }
@@ -197,4 +198,41 @@ async fn write_all(
             return Ended::Closed;
         }
     }
+}
+
+/// Waits for frames, and then for more as long as all that are there can wait. Answers how many there are: none once nobody
+/// can hand over any.
+async fn gather(frames: &mut mpsc::Receiver<Outgoing>, batch: &mut Vec<Outgoing>) -> usize {
+    frames.recv_many(batch, WRITE_BATCH).await;
+    let Some(first) = leave_by(batch) else {
+        return batch.len();
+    };
+    let mut wait = pin!(sleep_until(first));
+    while batch.len() < WRITE_BATCH {
+        let (known, room) = (batch.len(), WRITE_BATCH - batch.len());
+        tokio::select! {
+            biased;
+            more = frames.recv_many(batch, room) => {
+                match leave_by(&batch[known..]) {
+                    Some(by) if more > 0 => {
+                        if by < wait.deadline() {
+                            wait.as_mut().reset(by);
+                        }
+                    }
+                    _ => break,
+                }
+            }
+            () = &mut wait => break,
+        }
+    }
+    batch.len()
+}
+
+/// When the first of `batch` has to leave; none if that is at once.
+fn leave_by(batch: &[Outgoing]) -> Option<Instant> {
+    let times = batch.iter().map(|outgoing| match outgoing {
+        Outgoing::Frame { leave_by, .. } => *leave_by,
+        Outgoing::Close => None,
+    });
+    times.min().flatten()
 }

@@ -54,7 +54,6 @@ impl<DB: MarkerDb> Attempt<DB> {
 
     /// Sends the halfs, at once. On failure those that the broker has taken are rolled back.
     pub(super) async fn send(&mut self, messages: Vec<Message>) -> Result<()> {
-        self.shared.departures.half().await;
         if let [message] = &messages[..]
             && let [id] = &self.ids[..]
         {
@@ -115,7 +114,6 @@ impl<DB: MarkerDb> Attempt<DB> {
         let (tell, told) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
         shared.background.spawn(async move {
-            self.shared.departures.end().await;
             let delivery = self.end(Resolution::Commit).await;
             match &delivery {
                 Delivery::Resolved => {}
@@ -178,12 +176,12 @@ impl<DB: MarkerDb> Attempt<DB> {
         if halfs.len() == 1
             && let Some(half) = halfs.pop()
         {
-            worst = self.shared.halfs.settle(&half, resolution).await;
+            worst = self.shared.settle(&half, resolution).await;
         }
         let mut ending = JoinSet::new();
         for half in halfs {
             let shared = Arc::clone(&self.shared);
-            ending.spawn(async move { shared.halfs.settle(&half, resolution).await });
+            ending.spawn(async move { shared.settle(&half, resolution).await });
         }
         while let Some(delivery) = ending.join_next().await {
             let delivery = delivery.unwrap_or(Delivery::Deferred(Error::Closed));

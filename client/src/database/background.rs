@@ -1,14 +1,15 @@
-//! Tasks that outlive the call that began them, and waiting for them at the end.
+//! Work that outlives the call that began it, and waiting for it at the end.
 //!
-//! Whatever must not stop half-way runs in a task of its own: dropping the caller's future then drops the task's
-//! *result*, never its work.
+//! Whatever must not stop half-way is a step: its caller drives it, and when the caller goes away a task goes on with it.
+//! So dropping a future drops the step's *result*, never its work, and nobody pays for a task who stays to the end.
 
-use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-/// The tasks of one producer.
+/// The steps and tasks of one producer.
 pub(super) struct Background {
     /// Guards are dropped anywhere, also on threads that know no runtime.
     runtime: Handle,
@@ -34,31 +35,27 @@ impl Background {
         self.state.borrow().closed
     }
 
-    /// Runs `step` to its end, also when the returned future is dropped.
+    /// Runs `step` to its end, also when the returned future is dropped once it has been polled.
     pub(super) async fn step<T: Send + 'static>(
         &self,
         step: impl Future<Output = T> + Send + 'static,
     ) -> T {
         let running = self.enter();
-        let task = self.runtime.spawn(async move {
+        let step = async move {
             let _running = running;
             step.await
-        });
-        match task.await {
-            Ok(result) => result,
-            Err(failed) if failed.is_panic() => resume_unwind(failed.into_panic()),
-            // The runtime shuts down, and this future with it.
-            Err(_) => std::future::pending().await,
+        };
+        Step {
+            runtime: self.runtime.clone(),
+            left: Some(Box::pin(step)),
         }
+        .await
     }
 
     /// Runs `task` for nobody in particular.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let running = self.enter();
-        // Should the runtime be shutting down, the task is dropped here and now; connections in it want to know a
-        // runtime even then.
-        let _context = self.runtime.enter();
-        self.runtime.spawn(async move {
+        spawn(&self.runtime, async move {
             let _running = running;
             task.await;
         });
@@ -73,7 +70,11 @@ impl Background {
     }
 
     fn enter(&self) -> Running {
-        self.state.send_modify(|state| state.running += 1);
+        // Nobody waits for more.
+        self.state.send_if_modified(|state| {
+            state.running += 1;
+            false
+        });
         Running(self.state.clone())
     }
 }
@@ -82,6 +83,49 @@ struct Running(watch::Sender<State>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.send_modify(|state| state.running -= 1);
+        self.0.send_if_modified(|state| {
+            state.running -= 1;
+            state.running == 0
+        });
     }
+}
+
+/// A step in the hands of its caller; dropped before its end, it goes on as a task.
+struct Step<T: Send + 'static> {
+    runtime: Handle,
+    /// None once it is over.
+    left: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+}
+
+impl<T: Send + 'static> Future for Step<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        // Taken out meanwhile: a step that panics is over.
+        let Some(mut left) = self.left.take() else {
+            return Poll::Pending;
+        };
+        // Its timers and connections want a runtime, which the caller's executor may not be.
+        let _context = self.runtime.enter();
+        let polled = left.as_mut().poll(context);
+        if polled.is_pending() {
+            self.left = Some(left);
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for Step<T> {
+    fn drop(&mut self) {
+        if let Some(left) = self.left.take() {
+            spawn(&self.runtime, async move { drop(left.await) });
+        }
+    }
+}
+
+fn spawn(runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
+    // Should the runtime be shutting down, the task is dropped here and now; connections in it want to know a runtime
+    // even then.
+    let _context = runtime.enter();
+    runtime.spawn(task);
 }

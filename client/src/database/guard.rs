@@ -86,6 +86,7 @@ impl<DB: MarkerDb> Open<DB> {
         let cause = match session.commit_fenced(&attempt.ids).await {
             Ok(()) => {
                 tell("committed", &attempt.ids);
+                attempt.shared.lingering.keep(session);
                 return Ok(attempt.committed());
             }
             Err(cause) => cause,

@@ -223,6 +223,10 @@ pub(crate) mod sealed {
             ids: &'c [TxId],
         ) -> BoxFuture<'c, Result<(), MarkerError>>;
 
+        /// [`BEGIN`](super::MarkerDb::BEGIN) and [`open_fence`](super::MarkerDb::open_fence) in one round trip. After an
+        /// error the connection may be within a transaction that sqlx does not know of.
+        fn begin_open(connection: &mut Self::Connection) -> BoxFuture<'_, Result<(), sqlx::Error>>;
+
         /// The [`fence`](super::MarkerDb::fence) and COMMIT, in as few round trips as the engine can. An error of COMMIT
         /// says nothing about the outcome.
         fn commit_fenced<'c>(

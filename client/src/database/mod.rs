@@ -83,6 +83,7 @@ pub mod grants;
 mod guard;
 pub mod inbox;
 mod late;
+mod lingering;
 pub mod listing;
 pub mod marker;
 pub mod migrate;

@@ -178,6 +178,11 @@ impl sealed::Sealed for MySql {
         })
     }
 
+    fn begin_open(connection: &mut MySqlConnection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        let script = AssertSqlSafe(format!("{}; {SET_FENCE}", Self::BEGIN)).into_sql_str();
+        Box::pin(MySqlTransactionManager::begin(connection, Some(script)))
+    }
+
     fn commit_fenced<'c>(
         connection: &'c mut MySqlConnection,
         ids: &'c [TxId],

@@ -1,7 +1,8 @@
 //! The SQL of PostgreSQL, 13 and newer.
 //!
-//! The fence is a setting that lives exactly as long as the transaction, or the savepoint, in which it is made: it holds
-//! the ids of the markers that went in. It costs no subtransaction, and looking at it no access to a table.
+//! The fence looks for the markers as rows that this very transaction has inserted. It costs no subtransaction, and a row
+//! that a trigger has kept out does not pass. Markers that come late are preceded by a setting that lives exactly as long as
+//! the transaction.
 
 mod check;
 
@@ -21,16 +22,25 @@ use super::session::{FenceError, whole};
 use super::steps::tell;
 use super::verdict::{Reason, Verdict};
 
-/// Notes each marker that went in, after what [`NOTED`] held before.
-const NOTE: &str = "RETURNING set_config('escrow.fence', concat(current_setting('escrow.fence', true), ' ', tx_id), true)";
-
-/// The markers of this transaction, each after a space; before them [`OPEN`], if they came late.
+/// The setting; [`OPEN`] within a transaction whose markers come late.
 const NOTED: &str = "COALESCE(current_setting('escrow.fence', true), '')";
 
 const OPEN: &str = "open";
 
-/// [`NOTE`] follows.
-const PREPARE: &str = "PREPARE escrow_mark (text) AS INSERT INTO escrow_marker (tx_id) VALUES ($1)";
+/// A marker that this transaction has inserted, outside any savepoint.
+const OURS: &str = "state = 1 AND xmin = pg_current_xact_id_if_assigned()::xid";
+
+/// Makes known to the session what every transaction says to it: planning that anew would cost more than doing it.
+fn statements() -> [String; 3] {
+    [
+        // Divides by zero unless the marker is there.
+        format!(
+            "PREPARE escrow_fence (text) AS SELECT 1 / count(*) FROM escrow_marker WHERE tx_id = $1 AND {OURS}"
+        ),
+        format!("PREPARE escrow_open AS SELECT set_config('escrow.fence', '{OPEN}', true)"),
+        "PREPARE escrow_mark (text) AS INSERT INTO escrow_marker (tx_id) VALUES ($1)".to_owned(),
+    ]
+}
 
 impl MarkerDb for Postgres {
     const BEGIN: &'static str = "BEGIN";
@@ -40,13 +50,12 @@ impl MarkerDb for Postgres {
         ids: &'c [TxId],
     ) -> BoxFuture<'c, Result<(), MarkerError>> {
         Box::pin(async move {
-            let script =
-                format!("INSERT INTO escrow_marker (tx_id) SELECT unnest($1::text[]) {NOTE}");
-            let inserted = sqlx::query(AssertSqlSafe(script))
-                .bind(texts(ids))
-                .execute(connection)
-                .await
-                .map_err(MarkerError::of)?;
+            let inserted =
+                sqlx::query("INSERT INTO escrow_marker (tx_id) SELECT unnest($1::text[])")
+                    .bind(texts(ids))
+                    .execute(connection)
+                    .await
+                    .map_err(MarkerError::of)?;
             MarkerError::unless(inserted.rows_affected(), ids.len())
         })
     }
@@ -67,7 +76,7 @@ impl MarkerDb for Postgres {
     ) -> BoxFuture<'c, Result<(), MarkerError>> {
         Box::pin(async move {
             let script = format!(
-                "INSERT INTO escrow_marker (tx_id) SELECT unnest($1::text[]) WHERE {NOTED} = '{OPEN}' {NOTE}"
+                "INSERT INTO escrow_marker (tx_id) SELECT unnest($1::text[]) WHERE {NOTED} = '{OPEN}'"
             );
             let inserted = sqlx::query(AssertSqlSafe(script))
                 .bind(texts(ids))
@@ -89,9 +98,12 @@ impl MarkerDb for Postgres {
         ids: &'c [TxId],
     ) -> BoxFuture<'c, Result<bool, sqlx::Error>> {
         Box::pin(async move {
-            let script = format!("SELECT {NOTED} IN ($1, '{OPEN}' || $1)");
+            let script = format!(
+                "SELECT count(*) = $2 FROM escrow_marker WHERE tx_id = ANY ($1) AND {OURS}"
+            );
             let ours = sqlx::query_scalar(AssertSqlSafe(script))
-                .bind(noted(ids))
+                .bind(texts(ids))
+                .bind(i64::try_from(ids.len()).unwrap_or(i64::MAX))
                 .fetch_one(connection)
                 .await;
             match ours {
@@ -100,11 +112,6 @@ impl MarkerDb for Postgres {
             }
         })
     }
-}
-
-/// What [`NOTE`] makes of `ids`.
-fn noted(ids: &[TxId]) -> String {
-    ids.iter().map(|id| format!(" {id}")).collect()
 }
 
 impl sealed::Sealed for Postgres {
@@ -160,20 +167,17 @@ impl sealed::Sealed for Postgres {
         ids: &'c [TxId],
     ) -> BoxFuture<'c, Result<(), MarkerError>> {
         Box::pin(async move {
-            let script = begin_and_mark(ids).map_err(MarkerError::Database)?;
-            let begin = || Some(AssertSqlSafe(script.clone()).into_sql_str());
-            let mut begun = PgTransactionManager::begin(&mut *connection, begin()).await;
-            if let Err(error) = &begun
-                && code(error).as_deref() == Some(NO_SUCH_STATEMENT)
-            {
-                // The first time on this connection, or behind a pooler that has given us another session.
-                let prepare = format!("ROLLBACK; {PREPARE} {NOTE}");
-                let prepared = sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *connection);
-                prepared.await.map_err(MarkerError::Database)?;
-                begun = PgTransactionManager::begin(connection, begin()).await;
-            }
-            begun.map_err(MarkerError::of)
+            let mark = execute("escrow_mark", ids).map_err(MarkerError::Database)?;
+            let script = format!("{}; {mark}", Self::BEGIN);
+            begin(connection, script).await.map_err(MarkerError::of)
         })
+    }
+
+    fn begin_open(connection: &mut PgConnection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        Box::pin(begin(
+            connection,
+            format!("{}; EXECUTE escrow_open", Self::BEGIN),
+        ))
     }
 
     fn commit_fenced<'c>(
@@ -185,19 +189,15 @@ impl sealed::Sealed for Postgres {
             let script = fence_and_commit(ids).map_err(FenceError::Database)?;
             tell("committing", ids);
             let mut results = sqlx::raw_sql(AssertSqlSafe(script)).fetch_many(&mut *connection);
-            let mut fenced = false;
+            // A statement a marker, then COMMIT.
+            let mut fences = ids.len();
             while let Some(result) = poll_fn(|context| results.as_mut().poll_next(context)).await {
                 match result {
-                    // A statement is done, and the fence is the first.
-                    Ok(Either::Left(_)) => fenced = true,
+                    Ok(Either::Left(_)) => fences = fences.saturating_sub(1),
                     Ok(Either::Right(_)) => {}
-                    Err(error) => return Err(cause(error, fenced)),
+                    Err(error) => return Err(cause(error, fences == 0)),
                 }
             }
-            drop(results);
-            // Ends the empty transaction that the chain has begun. It goes out with what the pool sends when it takes
-            // the connection back.
-            PgTransactionManager::start_rollback(connection);
             Ok(())
         })
     }
@@ -233,25 +233,57 @@ impl sealed::Sealed for Postgres {
     }
 }
 
-/// In one string, and with a statement that the session has planned before: planning costs more than inserting.
-fn begin_and_mark(ids: &[TxId]) -> Result<String, sqlx::Error> {
-    let mut script = Postgres::BEGIN.to_owned();
-    for id in ids {
-        script.push_str("; EXECUTE escrow_mark('");
-        script.push_str(id.literally()?);
-        script.push_str("')");
+/// Begins by `script`, and tells the session the statements in it if it does not know them.
+async fn begin(connection: &mut PgConnection, script: String) -> Result<(), sqlx::Error> {
+    if PgTransactionManager::get_transaction_depth(connection) == 1 {
+        // In the place of the empty transaction that a commit has left; to sqlx it is the same.
+        let script = format!("ROLLBACK; {script}");
+        sqlx::raw_sql(AssertSqlSafe(script))
+            .execute(connection)
+            .await?;
+        return Ok(());
     }
-    Ok(script)
+    let begun = begin_by(connection, script.clone()).await;
+    if !is(&begun, NO_SUCH_STATEMENT) {
+        return begun;
+    }
+    // The first time on this session. All in one string: behind a pooler the next may go to another session.
+    let told = format!("ROLLBACK; {}; {script}", statements().join("; "));
+    let begun = begin_by(connection, told).await;
+    if !is(&begun, STATEMENT_KNOWN) {
+        return begun;
+    }
+    // Somebody has made it forget one of them, not all.
+    for prepare in statements() {
+        let prepared = sqlx::raw_sql(AssertSqlSafe(prepare))
+            .execute(&mut *connection)
+            .await;
+        if !is(&prepared, STATEMENT_KNOWN) {
+            prepared?;
+        }
+    }
+    begin_by(connection, script).await
 }
 
-/// In one string: when the fence fails, by a division by zero, the server does not look at what follows. COMMIT begins
-/// another transaction, since sqlx would go on to count one, and end that.
+async fn begin_by(connection: &mut PgConnection, script: String) -> Result<(), sqlx::Error> {
+    let script = AssertSqlSafe(script).into_sql_str();
+    PgTransactionManager::begin(connection, Some(script)).await
+}
+
+/// In one string: when a fence fails, by a division by zero, the server does not look at what follows. COMMIT begins
+/// another transaction, since sqlx goes on to count one; the session ends it, or begins the next in its place.
 fn fence_and_commit(ids: &[TxId]) -> Result<String, sqlx::Error> {
-    let noted = ids.iter().map(|id| Ok(format!(" {}", id.literally()?)));
-    let noted = noted.collect::<Result<String, sqlx::Error>>()?;
-    Ok(format!(
-        "SELECT 1 / ({NOTED} IN ('{noted}', '{OPEN}{noted}'))::int; COMMIT AND CHAIN"
-    ))
+    Ok(execute("escrow_fence", ids)? + "COMMIT AND CHAIN")
+}
+
+/// The statement for each of `ids`.
+fn execute(statement: &str, ids: &[TxId]) -> Result<String, sqlx::Error> {
+    let mut script = String::new();
+    for id in ids {
+        let id = id.literally()?;
+        script += &format!("EXECUTE {statement}('{id}'); ");
+    }
+    Ok(script)
 }
 
 /// What an error of [`fence_and_commit`] says.
@@ -267,7 +299,13 @@ fn cause(error: sqlx::Error, fenced: bool) -> Cause {
 const DIVISION_BY_ZERO: &str = "22012";
 const IN_FAILED_TRANSACTION: &str = "25P02";
 const NO_SUCH_STATEMENT: &str = "26000";
+const STATEMENT_KNOWN: &str = "42P05";
 const NO_SUCH_TABLE: &str = "42P01";
+
+fn is<T>(result: &Result<T, sqlx::Error>, wanted: &str) -> bool {
+    let error = result.as_ref().err();
+    error.and_then(code).as_deref() == Some(wanted)
+}
 
 fn code(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())

@@ -61,12 +61,24 @@ impl<DB: MarkerDb> Session<DB> {
         })
     }
 
+    /// The same connection, its transaction over, for the next one.
+    pub(super) fn again(mut self) -> Self {
+        self.ended = false;
+        self
+    }
+
     /// Begins, and puts the markers in, first of all. After an error there is nothing to roll back by: the session is
     /// dropped, and its connection closed.
     pub(super) async fn begin_marked(&mut self, ids: &[TxId]) -> Result<(), MarkerError> {
         let begin = DB::begin_marked(&mut self.connection, ids);
         let begun = timeout(STEP_WITHIN, begin).await;
         begun.unwrap_or_else(|_| Err(MarkerError::Database(silent())))
+    }
+
+    /// Begins, and remembers which transaction this is: for markers that come later. After an error the session is
+    /// dropped, as after one of [`Session::begin_marked`].
+    pub(super) async fn begin_open(&mut self) -> Result<(), sqlx::Error> {
+        bounded(DB::begin_open(&mut self.connection)).await
     }
 
     /// Begins.
@@ -93,9 +105,14 @@ impl<DB: MarkerDb> Session<DB> {
         let commit = DB::commit_fenced(&mut self.connection, ids);
         let committed = timeout(STEP_WITHIN, commit).await;
         // COMMIT may have been sent.
-        committed.unwrap_or_else(|_| Err(Cause::Commit(silent())))?;
-        self.ended = true;
-        Ok(())
+        let committed = committed.unwrap_or_else(|_| Err(Cause::Commit(silent())));
+        match &committed {
+            Ok(()) => self.ended = true,
+            // Where the fence cannot be asked about now, it may not be the next time either.
+            Err(Cause::Fence(FenceError::Database(_))) => self.connection.close_on_drop(),
+            Err(_) => {}
+        }
+        committed
     }
 
     /// Makes sure that this is still the transaction in which the fence was opened. Nothing but COMMIT may follow.
@@ -153,6 +170,10 @@ impl<DB: MarkerDb> Drop for Session<DB> {
     fn drop(&mut self) {
         if !self.ended {
             self.connection.close_on_drop();
+        } else if depth::<DB>(&self.connection) > 0 {
+            // Ends the empty transaction that COMMIT has left. It goes out with what the pool sends when it takes the
+            // connection back.
+            DB::TransactionManager::start_rollback(&mut self.connection);
         }
     }
 }

@@ -180,6 +180,11 @@ impl sealed::Sealed for Sqlite {
         })
     }
 
+    fn begin_open(connection: &mut SqliteConnection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        let script = AssertSqlSafe(format!("{}; {SET_FENCE}", Self::BEGIN)).into_sql_str();
+        Box::pin(SqliteTransactionManager::begin(connection, Some(script)))
+    }
+
     fn commit_fenced<'c>(
         connection: &'c mut SqliteConnection,
         ids: &'c [TxId],

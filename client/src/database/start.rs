@@ -8,6 +8,7 @@ use sqlx::Pool;
 use super::background::Background;
 use super::checker::DatabaseChecker;
 use super::departures::Departures;
+use super::lingering::Lingering;
 use super::marker::MarkerDb;
 use super::producer::{BoundProducer, BoundSettings, Shared};
 use super::start_up::{Refusal, Role, verify};
@@ -86,9 +87,10 @@ impl<DB: MarkerDb> BoundProducer<DB> {
             shared: Arc::new(Shared {
                 halfs,
                 background: Background::new(),
-                departures: Departures::from_now(),
+                departures: Departures::new(),
                 client: client.clone(),
                 pool: pool.clone(),
+                lingering: Lingering::new(pool, settings.linger),
                 deciding,
                 domain,
                 settings,

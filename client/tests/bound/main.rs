@@ -4,6 +4,7 @@
 mod broker;
 mod cancellation;
 mod engine;
+mod lingering;
 mod lost_replies;
 mod outcomes;
 mod proxy;

@@ -156,6 +156,39 @@ async fn postgres_a_session_that_forgets_its_statements_is_told_them_again() {
 }
 
 #[tokio::test]
+async fn postgres_a_session_that_knows_some_statements_is_told_the_others() {
+    let shop = Shop::<Postgres>::with(NEVER, 1, BoundSettings::default()).await;
+    let by_hand = "PREPARE escrow_open AS SELECT set_config('escrow.fence', 'open', true)";
+    shop.database.pool.execute(by_hand).await.unwrap();
+    let work = async |connection: &mut sqlx::PgConnection| order::<Postgres>(connection, "a").await;
+    shop.producer.run(placed("a"), work).await.unwrap();
+    let mut tx = shop.producer.begin_late().await.unwrap();
+    order::<Postgres>(&mut tx, "b").await.unwrap();
+    let tx = tx.prepare([placed("b")]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(shop.agree().await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn postgres_a_session_that_forgets_its_fence_commits_nothing_and_is_not_used_again() {
+    let shop = Shop::<Postgres>::with(NEVER, 1, BoundSettings::default()).await;
+    let work = async |connection: &mut sqlx::PgConnection| {
+        order::<Postgres>(connection, "a").await?;
+        connection
+            .execute(sqlx::raw_sql("DEALLOCATE escrow_fence"))
+            .await
+    };
+    let failed = shop.producer.run(placed("a"), work).await;
+    assert!(
+        matches!(&failed, Err(RunError::Commit(CommitError::RolledBack(_)))),
+        "{failed:?}"
+    );
+    let work = async |connection: &mut sqlx::PgConnection| order::<Postgres>(connection, "b").await;
+    shop.producer.run(placed("b"), work).await.unwrap();
+    assert_eq!(shop.agree().await, ["b"]);
+}
+
+#[tokio::test]
 async fn postgres_a_connection_comes_back_without_a_transaction() {
     let shop = Shop::<Postgres>::with(NEVER, 1, BoundSettings::default()).await;
     let work = async |connection: &mut sqlx::PgConnection| order::<Postgres>(connection, "a").await;

@@ -195,3 +195,55 @@ async fn a_connection_that_was_never_used_closes_without_dialling() {
     tokio::time::timeout(SOON, unused.close()).await.unwrap();
     assert_eq!(server.connections(), 0);
 }
+
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(3600);
+
+#[tokio::test]
+async fn a_request_that_can_wait_leaves_with_the_next_that_cannot() {
+    let mut server = FakeServer::start(|frame| Reaction::Reply(ok(frame))).await;
+    let connect = || connection(&server.address, ConnectionSettings::default());
+    let (connection, other) = (connect(), connect());
+    connection.request(Frame::request(1), SOON).await.unwrap();
+    let patient = connection.request_patiently(Frame::request(2), LONG, LONG);
+    let urgent = async {
+        // Time enough to come first, for one that does not wait.
+        for _ in 0..10 {
+            other.request(Frame::request(3), SOON).await.unwrap();
+        }
+        connection.request(Frame::request(4), SOON).await.unwrap();
+    };
+    let (patient, ()) = tokio::join!(patient, urgent);
+    patient.unwrap();
+    server.seen.close();
+    let mut codes = Vec::new();
+    while let Some(frame) = server.seen.recv().await {
+        codes.push(frame.code);
+    }
+    assert_eq!(codes, [1, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 2, 4]);
+}
+
+#[tokio::test]
+async fn of_requests_that_wait_the_least_patient_says_when_they_leave() {
+    let server = FakeServer::start(|frame| Reaction::Reply(ok(frame))).await;
+    let connection = connection(&server.address, ConnectionSettings::default());
+    let patience = [LONG, Duration::from_millis(10), LONG];
+    let [a, b, c] =
+        patience.map(|patience| connection.request_patiently(Frame::request(1), LONG, patience));
+    let all = async { tokio::join!(a, b, c) };
+    let (a, b, c) = tokio::time::timeout(SOON, all).await.unwrap();
+    for reply in [a, b, c] {
+        reply.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn closing_writes_what_still_waits() {
+    let mut server = FakeServer::start(|_| Reaction::Silence).await;
+    let connection = connection(&server.address, ConnectionSettings::default());
+    connection.oneway(Frame::request(1), SOON).await.unwrap();
+    let waiting = connection.request_patiently(Frame::request(2), LONG, LONG);
+    let (lost, ()) = tokio::join!(waiting, connection.close());
+    assert!(matches!(lost, Err(Error::Lost { .. })), "{lost:?}");
+    server.expect(2).await;
+}

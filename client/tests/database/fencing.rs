@@ -163,12 +163,13 @@ async fn a_late_marker_on_postgres_is_refused_after_a_swallowed_error() {
 }
 
 #[tokio::test]
-async fn a_marker_that_went_with_a_savepoint_of_postgres_does_not_pass() {
+async fn a_marker_inside_a_savepoint_of_postgres_does_not_pass() {
     let database = migrated::<Postgres>().await;
     let mut tx = database.begun().await;
     Postgres::run(&mut tx, "SAVEPOINT inside").await.unwrap();
     Postgres::mark(&mut tx, &[id("A")]).await.unwrap();
-    assert!(Postgres::fence(&mut tx, &[id("A")]).await.unwrap());
+    // It may still go with the savepoint.
+    assert!(!Postgres::fence(&mut tx, &[id("A")]).await.unwrap());
     let back = "ROLLBACK TO SAVEPOINT inside";
     Postgres::run(&mut tx, back).await.unwrap();
     assert!(!Postgres::fence(&mut tx, &[id("A")]).await.unwrap());
