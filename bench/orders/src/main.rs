@@ -46,6 +46,8 @@ enum Name {
     Plain,
     /// The same through the bound producer
     Bound,
+    /// As bound, with connections that stay with the producer for 5 ms
+    Lingering,
     /// The message in an outbox table of the same transaction, sent by a relay
     Outbox,
     /// A half message, then the transaction, then END, with a listener that looks for the order
@@ -68,7 +70,14 @@ async fn measure<DB: Shop>(args: &Args) -> anyhow::Result<()> {
     client.create_topic(ways::TOPIC, 8).await?;
     match args.way {
         Name::Plain => load(Plain::new(&pool), args).await?,
-        Name::Bound => load(Bound::start(&client, &pool, args.body).await?, args).await?,
+        Name::Bound | Name::Lingering => {
+            let linger = match args.way {
+                Name::Lingering => Duration::from_millis(5),
+                _ => Duration::ZERO,
+            };
+            let bound = Bound::start(&client, &pool, args.body, linger).await?;
+            load(bound, args).await?;
+        }
         Name::Outbox => load(Outbox::start(&client, &pool, args.body), args).await?,
         Name::Listener => load(Listener::start(&client, &pool, args.body).await?, args).await?,
     }

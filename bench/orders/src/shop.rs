@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{PgConnection, Pool, Postgres, Sqlite, SqliteConnection};
 
 /// A message that waits in the outbox.
-pub(crate) type Waiting = (i64, Vec<u8>);
+pub(crate) type Waiting = (i64, String, Vec<u8>);
 
 /// Rows that the relay takes at a time.
 pub(crate) const BATCH: usize = 256;
@@ -31,9 +31,10 @@ pub(crate) trait Shop: MarkerDb {
         id: &str,
     ) -> impl Future<Output = sqlx::Result<bool>> + Send;
 
-    /// Puts a message into the outbox.
+    /// Puts a message, and the key that it can be found by, into the outbox.
     fn insert_outbox(
         connection: &mut Self::Connection,
+        key: &str,
         body: &[u8],
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
@@ -58,7 +59,7 @@ impl Shop for Postgres {
             .await?;
         sqlx::raw_sql(
             "CREATE TABLE IF NOT EXISTS orders (id text PRIMARY KEY, item text NOT NULL);
-             CREATE TABLE IF NOT EXISTS outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body bytea NOT NULL);",
+             CREATE TABLE IF NOT EXISTS outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, key text NOT NULL, body bytea NOT NULL);",
         )
         .execute(&pool)
         .await?;
@@ -81,8 +82,13 @@ impl Shop for Postgres {
             .await
     }
 
-    async fn insert_outbox(connection: &mut PgConnection, body: &[u8]) -> sqlx::Result<()> {
-        sqlx::query("INSERT INTO outbox (body) VALUES ($1)")
+    async fn insert_outbox(
+        connection: &mut PgConnection,
+        key: &str,
+        body: &[u8],
+    ) -> sqlx::Result<()> {
+        sqlx::query("INSERT INTO outbox (key, body) VALUES ($1, $2)")
+            .bind(key)
             .bind(body)
             .execute(connection)
             .await?;
@@ -90,7 +96,7 @@ impl Shop for Postgres {
     }
 
     async fn oldest_outbox(connection: &mut PgConnection) -> sqlx::Result<Vec<Waiting>> {
-        sqlx::query_as("SELECT id, body FROM outbox ORDER BY id LIMIT 256")
+        sqlx::query_as("SELECT id, key, body FROM outbox ORDER BY id LIMIT 256")
             .fetch_all(connection)
             .await
     }
@@ -117,7 +123,7 @@ impl Shop for Sqlite {
             .await?;
         sqlx::raw_sql(
             "CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, item TEXT NOT NULL) STRICT;
-             CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL) STRICT;",
+             CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, body BLOB NOT NULL) STRICT;",
         )
         .execute(&pool)
         .await?;
@@ -140,8 +146,13 @@ impl Shop for Sqlite {
             .await
     }
 
-    async fn insert_outbox(connection: &mut SqliteConnection, body: &[u8]) -> sqlx::Result<()> {
-        sqlx::query("INSERT INTO outbox (body) VALUES (?)")
+    async fn insert_outbox(
+        connection: &mut SqliteConnection,
+        key: &str,
+        body: &[u8],
+    ) -> sqlx::Result<()> {
+        sqlx::query("INSERT INTO outbox (key, body) VALUES (?, ?)")
+            .bind(key)
             .bind(body)
             .execute(connection)
             .await?;
@@ -149,7 +160,7 @@ impl Shop for Sqlite {
     }
 
     async fn oldest_outbox(connection: &mut SqliteConnection) -> sqlx::Result<Vec<Waiting>> {
-        sqlx::query_as("SELECT id, body FROM outbox ORDER BY id LIMIT 256")
+        sqlx::query_as("SELECT id, key, body FROM outbox ORDER BY id LIMIT 256")
             .fetch_all(connection)
             .await
     }

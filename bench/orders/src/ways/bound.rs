@@ -1,5 +1,7 @@
 //! The bound producer: half, marker, order, fence, COMMIT; END goes on in the background.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, ensure};
 use escrow_client::Client;
 use escrow_client::database::{BoundProducer, BoundSettings, Delivering};
@@ -22,8 +24,12 @@ impl<DB: Shop> Bound<DB> {
         client: &Client,
         pool: &Pool<DB>,
         body: usize,
+        linger: Duration,
     ) -> anyhow::Result<Self> {
-        let settings = BoundSettings::default();
+        let settings = BoundSettings {
+            linger,
+            ..BoundSettings::default()
+        };
         let producer = BoundProducer::start(client, "bench-bound", pool, settings).await?;
         let (delivering, deliveries) = mpsc::unbounded_channel();
         Ok(Self {

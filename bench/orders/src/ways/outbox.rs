@@ -68,10 +68,12 @@ async fn send<DB: Shop>(
     producer: &Producer,
     waiting: Vec<Waiting>,
 ) -> anyhow::Result<()> {
-    let (ids, messages): (Vec<i64>, Vec<Message>) = waiting
-        .into_iter()
-        .map(|(id, body)| (id, Message::new(TOPIC, body)))
-        .unzip();
+    let mut ids = Vec::with_capacity(waiting.len());
+    let mut messages = Vec::with_capacity(waiting.len());
+    for (id, key, body) in waiting {
+        ids.push(id);
+        messages.push(Message::new(TOPIC, body).keys(&key)?);
+    }
     producer.send_batch(&messages).await?;
     let mut connection = pool.acquire().await?;
     DB::delete_outbox(&mut connection, &ids).await?;
@@ -82,7 +84,7 @@ impl<DB: Shop> Way for Outbox<DB> {
     async fn place(&self, id: &str) -> anyhow::Result<()> {
         let mut transaction = self.pool.begin_with(DB::BEGIN).await?;
         DB::insert_order(&mut transaction, id).await?;
-        DB::insert_outbox(&mut transaction, &self.body).await?;
+        DB::insert_outbox(&mut transaction, id, &self.body).await?;
         transaction.commit().await?;
         Ok(())
     }
