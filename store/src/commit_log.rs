@@ -15,7 +15,7 @@ use crate::record::{HEADER_BYTES, Header, Kind};
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader};
 use crate::spare::Spare;
 use crate::sync::{SyncDone, SyncJob};
-use crate::tail::memory_for;
+use crate::tail::TailMemory;
 use crate::{Error, Settings};
 
 /// Writes begin and end at page boundaries: a partial page of a file that is not cached costs a read first.
@@ -79,8 +79,7 @@ pub(crate) struct CommitLog {
     last_timestamp: i64,
     /// Segments that were left since the last sync.
     unsynced: Vec<Segment>,
-    /// A batch that left the tail.
-    left: Option<Bytes>,
+    tail_memory: TailMemory,
     folder_unsynced: bool,
     is_syncing: bool,
     marked: u64,
@@ -120,7 +119,7 @@ impl CommitLog {
             previous_crc: resume.previous_crc,
             last_timestamp: resume.last_timestamp,
             unsynced: Vec::new(),
-            left: None,
+            tail_memory: TailMemory::default(),
             folder_unsynced: false,
             is_syncing: false,
             marked: 0,
@@ -293,9 +292,8 @@ impl CommitLog {
             .buffer
             .get(narrow(self.written - self.base)..)
             .unwrap_or_default();
-        let mut copy = memory_for(fresh.len(), self.left.take());
-        copy.extend_from_slice(fresh);
-        self.left = self.view.push_tail(self.written, copy.freeze());
+        let copy = self.tail_memory.copy(fresh);
+        self.view.push_tail(self.written, copy);
         self.written = end;
         self.view.set_written(end);
         self.buffer.drain(..len - len % narrow(PAGE));

@@ -80,9 +80,9 @@ impl LogView {
         self.damaged.write().insert(start, end);
     }
 
-    /// Shows readers a batch that was just written; gives back one that they have no more use for.
-    pub(crate) fn push_tail(&self, offset: u64, batch: Bytes) -> Option<Bytes> {
-        self.tail.write().push(offset, batch)
+    /// Shows readers a batch that was just written.
+    pub(crate) fn push_tail(&self, offset: u64, batch: Bytes) {
+        self.tail.write().push(offset, batch);
     }
 
     pub(crate) fn set_written(&self, written: u64) {

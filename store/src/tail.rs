@@ -23,20 +23,16 @@ impl Tail {
         }
     }
 
-    /// Adds the batch that was written at `offset`. Gives back one that had to make room for it: its memory may do for the
-    /// next batch, and fresh memory costs more than the copy into it.
-    pub(crate) fn push(&mut self, offset: u64, batch: Bytes) -> Option<Bytes> {
+    /// Adds the batch that was written at `offset`; the oldest make room for it.
+    pub(crate) fn push(&mut self, offset: u64, batch: Bytes) {
         self.bytes += batch.len();
         self.batches.push_back((offset, batch));
-        let mut last = None;
         while self.bytes > self.bytes_max {
             let Some((_, dropped)) = self.batches.pop_front() else {
                 break;
             };
             self.bytes -= dropped.len();
-            last = Some(dropped);
         }
-        last
     }
 
     /// The bytes from `offset` to the end of their batch.
@@ -51,15 +47,22 @@ impl Tail {
     }
 }
 
-/// Empty memory for a batch of this size: that of a batch that is left, if nobody reads it and not more than half would be idle.
-pub(crate) fn memory_for(bytes: usize, left: Option<Bytes>) -> BytesMut {
-    let left = left.and_then(|left| left.try_into_mut().ok());
-    match left.filter(|left| (bytes..=2 * bytes).contains(&left.capacity())) {
-        Some(mut left) => {
-            left.clear();
-            left
+/// What batches are copied into: blocks of one size, which an allocator gives out again as they come back. Memory of each
+/// batch's own size it mostly has to make anew, and fresh memory costs several times the copy into it.
+#[derive(Debug, Default)]
+pub(crate) struct TailMemory(BytesMut);
+
+/// Few enough bytes that a reader who keeps one of its records keeps little else.
+const BLOCK: usize = 1 << 20;
+
+impl TailMemory {
+    /// A copy of a batch that can be shared.
+    pub(crate) fn copy(&mut self, batch: &[u8]) -> Bytes {
+        if self.0.capacity() < batch.len() {
+            self.0 = BytesMut::with_capacity(batch.len().max(BLOCK));
         }
-        None => BytesMut::with_capacity(bytes),
+        self.0.extend_from_slice(batch);
+        self.0.split().freeze()
     }
 }
 
@@ -68,19 +71,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_of_a_batch_that_left_is_used_again_unless_it_is_read_or_does_not_fit() {
-        let batch = || Bytes::from(vec![1; 100]);
-        let is_used = |left: Bytes, bytes| {
-            let memory = memory_for(bytes, Some(left));
-            assert!(memory.is_empty() && memory.capacity() >= bytes);
-            memory.capacity() == 100
-        };
-        assert!(is_used(batch(), 60));
-        assert!(!is_used(batch(), 101));
-        assert!(!is_used(batch(), 49));
-        let read = batch();
-        assert!(!is_used(read.clone(), 60));
-        assert_eq!(read, batch());
+    fn copies_lie_side_by_side_in_blocks_and_what_does_not_fit_has_its_own() {
+        let mut memory = TailMemory::default();
+        let first = memory.copy(&[1; 100]);
+        let second = memory.copy(&[2; 100]);
+        assert_eq!(first.as_ptr().wrapping_add(100), second.as_ptr());
+        let large = memory.copy(&vec![3; 2 * BLOCK]);
+        assert!(first.iter().all(|byte| *byte == 1) && second.iter().all(|byte| *byte == 2));
+        assert!(large.len() == 2 * BLOCK && large.iter().all(|byte| *byte == 3));
     }
 
     #[test]
