@@ -124,10 +124,9 @@ mod tests {
 
     use super::*;
     use crate::Broker;
-    use crate::log_thread::{Command, NewHalf, NewMessage, Operator};
-    use crate::remoting::answer::{ReplyTo, RequestHead};
+    use crate::log_thread::{Asking, Command, NewHalf, NewMessage, Operator, Request};
+    use crate::remoting::answer::ReplyTo;
     use crate::remoting::peer::Peer;
-    use crate::rpc_latency::Asked;
 
     async fn frames(peer: &Peer) -> Vec<Frame> {
         let mut buffer = BytesMut::new();
@@ -157,17 +156,14 @@ mod tests {
         let half = NewHalf {
             message,
             producer_group: "pg".to_owned(),
-            connection: peer.connection,
-            client_id: "client".into(),
-            address: Arc::clone(&peer.address_text),
         };
-        Command::Half {
-            half: Box::new(half),
-            reply: ReplyTo {
-                peer: Arc::clone(peer),
-                head: RequestHead::of(&Frame::request(0)),
-                asked: Asked::of(&Frame::request(0), 0),
-            },
+        let request = Request {
+            what: Asking::Half(Box::new(half)),
+            reply: ReplyTo::of(&Frame::request(0), 0),
+        };
+        Command::Requests {
+            peer: Arc::clone(peer),
+            requests: vec![request],
         }
     }
 
@@ -178,7 +174,7 @@ mod tests {
         let shared = broker.shared();
         let peer = shared.connections.open(([127, 0, 0, 1], 9).into());
         let commands = vec![half(shared, &peer)];
-        let room = shared.log.reserve(&commands, None).await.expect("room");
+        let room = shared.log.reserve(1, None).await.expect("room");
         shared.log.push(room, commands);
         shared.log.barrier().await.expect("the store works");
         let stored = frames(&peer).await;

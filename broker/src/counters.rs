@@ -1,10 +1,11 @@
 //! What the remoting edge counts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use escrow_protocol::names;
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use crate::histogram::Histogram;
@@ -224,10 +225,7 @@ fn slot<'a, V: Default>(table: &'a mut HashMap<String, V>, name: &str) -> &'a mu
         OTHERS
     };
     // Allocates for a new name only.
-    if !table.contains_key(name) {
-        table.insert(name.to_owned(), V::default());
-    }
-    table.get_mut(name).expect("inserted above")
+    table.entry_ref(name).or_default()
 }
 
 fn is_special(topic: &str) -> bool {

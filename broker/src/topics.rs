@@ -5,12 +5,13 @@
 
 mod attributes;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use escrow_protocol::code::response;
 use escrow_protocol::names::{self, NameError};
 use escrow_protocol::sysflag::perm;
+use hashbrown::HashMap;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 

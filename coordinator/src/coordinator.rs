@@ -1,8 +1,9 @@
 //! The coordinator itself: what it holds, how it comes up, and when it wants to be called.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use escrow_store::{Durability, HalfEntry, HalfSeq, HalfState, NameId, Store};
+use hashbrown::HashMap;
 
 use crate::asked::RecentlyAsked;
 use crate::clock::{Now, Timeline};

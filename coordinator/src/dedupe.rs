@@ -4,9 +4,8 @@
 //! finds one there verifies it against the record. Old entries do no harm, for their age is looked at when
 //! they are found, so they are only dropped when room is needed.
 
-use std::collections::HashMap;
-
 use escrow_store::{HalfEntry, HalfSeq, NameId, Store};
+use hashbrown::HashMap;
 
 use crate::policy::mix;
 

@@ -22,23 +22,26 @@ pub enum MessageIdError {
 /// record's physical offset (i64), big-endian (class `MessageDecoder`).
 pub fn offset_message_id(host: SocketAddr, offset: i64) -> String {
     let mut id = String::with_capacity(56);
-    match host.ip() {
-        IpAddr::V4(ip) => push_hex(&mut id, &ip.octets()),
-        IpAddr::V6(ip) => push_hex(&mut id, &ip.octets()),
-    }
-    push_hex(&mut id, &i32::from(host.port()).to_be_bytes());
-    push_hex(&mut id, &offset.to_be_bytes());
+    push_offset_message_id(&mut id, host, offset);
     id
 }
 
+/// Appends what [`offset_message_id`] gives.
+pub fn push_offset_message_id(text: &mut String, host: SocketAddr, offset: i64) {
+    match host.ip() {
+        IpAddr::V4(ip) => push_hex(text, &ip.octets()),
+        IpAddr::V6(ip) => push_hex(text, &ip.octets()),
+    }
+    push_hex(text, &i32::from(host.port()).to_be_bytes());
+    push_hex(text, &offset.to_be_bytes());
+}
+
 fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
     for byte in bytes {
         for nibble in [byte >> 4, byte & 0xF] {
-            text.push(
-                char::from_digit(u32::from(nibble), 16)
-                    .unwrap_or_default()
-                    .to_ascii_uppercase(),
-            );
+            let digit = DIGITS.get(usize::from(nibble)).copied();
+            text.push(char::from(digit.unwrap_or_default()));
         }
     }
 }

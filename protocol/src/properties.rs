@@ -6,6 +6,8 @@
 
 pub mod name;
 
+use memchr::{memchr, memchr2};
+
 /// Between a name and its value.
 pub const NAME_VALUE_SEPARATOR: char = '\u{1}';
 /// Behind a value.
@@ -60,24 +62,22 @@ impl<'a> Properties<'a> {
 /// The first entry of a property string, unless it does not count, and what is behind its separator. One pass over the bytes:
 /// every message's properties are read several times on their way.
 fn split_entry(text: &str) -> (Option<(&str, &str)>, Option<&str>) {
-    let mut equals = None;
-    let mut end = None;
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            1 if equals.is_none() => equals = Some(at),
-            2 => {
-                end = Some(at);
-                break;
-            }
-            _ => {}
-        }
+    let bytes = text.as_bytes();
+    let Some(first) = memchr2(b'\x01', b'\x02', bytes) else {
+        return (None, None);
+    };
+    // Both separators are ASCII, so what is beside them begins and ends at character boundaries.
+    let (name, rest) = (text.get(..first).unwrap_or_default(), text.get(first + 1..));
+    if bytes.get(first) == Some(&b'\x02') {
+        return (None, rest);
     }
-    // Both separators are ASCII, so these are character boundaries.
-    let behind = end.and_then(|end| text.get(end + 1..));
-    let whole = text.get(..end.unwrap_or(text.len())).unwrap_or_default();
-    let entry = equals.and_then(|equals| Some((whole.get(..equals)?, whole.get(equals + 1..)?)));
-    let counts = entry.filter(|(name, value)| !name.is_empty() && !value.is_empty());
-    (counts, behind)
+    let rest = rest.unwrap_or_default();
+    let (value, behind) = match memchr(b'\x02', rest.as_bytes()) {
+        Some(end) => (rest.get(..end).unwrap_or_default(), rest.get(end + 1..)),
+        None => (rest, None),
+    };
+    let counts = !name.is_empty() && !value.is_empty();
+    (counts.then_some((name, value)), behind)
 }
 
 /// A name or value that cannot be written.

@@ -1,8 +1,9 @@
 //! Interning of topics, producer groups and client ids, so that a half queue entry holds numbers. Ids are given out in the
 //! order in which the log names things, so replay gives out the same ones.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use crate::NameId;
 
@@ -32,10 +33,16 @@ impl Names {
 
     /// The name, empty if unknown.
     pub(crate) fn name(&self, id: NameId) -> &str {
-        usize::try_from(id.0)
-            .ok()
-            .and_then(|index| self.by_id.get(index))
-            .map_or("", |name| name)
+        self.get(id).map_or("", |name| name)
+    }
+
+    /// The name to keep, empty if unknown.
+    pub(crate) fn shared(&self, id: NameId) -> Arc<str> {
+        self.get(id).cloned().unwrap_or_default()
+    }
+
+    fn get(&self, id: NameId) -> Option<&Arc<str>> {
+        self.by_id.get(usize::try_from(id.0).ok()?)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {

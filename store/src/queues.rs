@@ -1,8 +1,9 @@
 //! All topic queues. Readers find a queue here; the writer gives out queue offsets and decides what becomes visible.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use parking_lot::RwLock;
 
 use crate::consume_queue::{Queue, QueueEntry};

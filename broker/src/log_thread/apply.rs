@@ -3,6 +3,8 @@
 //! Nothing is answered here: an answer is put where it waits for the log to be as durable as it
 //! must be.
 
+use std::sync::Arc;
+
 use escrow_coordinator::{
     Actor, DecideRefused, EndOutcome, EndRequest, HalfAck, HalfRequest, Member, Now,
 };
@@ -11,31 +13,32 @@ use escrow_store::{Durability, PhysicalOffset, ScheduleSource};
 
 use super::LogError;
 use super::command::{
-    Command, Delivery, Done, EndTransaction, NewHalf, NewMember, NewMessage, Operator,
+    Asking, Command, Delivery, Done, EndTransaction, NewHalf, NewMember, NewMessage, Operator,
+    Request,
 };
 use super::upkeep::Upkeep;
 use super::worker::{Completion, Worker};
-use crate::remoting::answer::{Outcome, Refusal, ReplyTo, Stored};
+use crate::remoting::answer::{Outcome, Refusal, Stored};
+use crate::remoting::peer::Peer;
 
 impl Worker {
     pub(super) fn apply(&mut self, now: Now, command: Command) {
         match command {
-            Command::Send {
-                messages,
-                queue_id,
-                need,
-                reply,
-            } => {
-                let (outcome, need) = self.send(now, messages, queue_id, need);
-                self.answer(need, reply, outcome);
-            }
-            Command::Half { half, reply } => {
-                let (outcome, need) = self.half(now, *half);
-                self.answer(need, reply, outcome);
-            }
-            Command::End { end, reply } => {
-                let (outcome, need) = self.end(now, &end, &reply);
-                self.answer(need, reply, outcome);
+            Command::Requests { peer, requests } => {
+                for Request { what, reply } in requests {
+                    let (outcome, need) = match what {
+                        Asking::Send {
+                            messages,
+                            queue_id,
+                            need,
+                        } => self.send(now, messages, queue_id, need),
+                        Asking::Half(half) => self.half(now, *half, &peer),
+                        Asking::End(end) => self.end(now, &end, &peer),
+                    };
+                    let to = Arc::clone(&peer);
+                    self.waiting
+                        .push(need, Completion::Reply(to, reply, outcome));
+                }
             }
             Command::Append {
                 message,
@@ -68,7 +71,7 @@ impl Worker {
     }
 
     fn apply_rare(&mut self, now: Now, command: Command) {
-        let topics = std::sync::Arc::clone(&self.topics);
+        let topics = Arc::clone(&self.topics);
         let queues = |topic: &str| topics.write_queues(topic);
         match command {
             Command::Decide {
@@ -164,13 +167,13 @@ impl Worker {
         (outcome, need)
     }
 
-    fn half(&mut self, now: Now, half: NewHalf) -> (Outcome, Durability) {
+    fn half(&mut self, now: Now, half: NewHalf, sender: &Peer) -> (Outcome, Durability) {
         let request = HalfRequest {
             message: half.message.as_message(),
             producer_group: &half.producer_group,
-            connection: half.connection,
-            client_id: &half.client_id,
-            address: &half.address,
+            connection: sender.connection,
+            client_id: &sender.client_id(),
+            address: &sender.address_text,
         };
         match self.coordinator.half(&mut self.store, now, request) {
             Ok(ack) => (sent(half.message, &ack), self.need(ack.durable_at)),
@@ -178,9 +181,9 @@ impl Worker {
         }
     }
 
-    fn end(&mut self, now: Now, end: &EndTransaction, reply: &ReplyTo) -> (Outcome, Durability) {
-        let topics = std::sync::Arc::clone(&self.topics);
-        let client_id = reply.peer.client_id();
+    fn end(&mut self, now: Now, end: &EndTransaction, from: &Peer) -> (Outcome, Durability) {
+        let topics = &self.topics;
+        let client_id = from.client_id();
         let request = EndRequest {
             group: &end.group,
             commit_log_offset: end.commit_log_offset,
@@ -190,9 +193,9 @@ impl Worker {
             message_id: &end.message_id,
             transaction_id: &end.transaction_id,
             remark: &end.remark,
-            connection: reply.peer.connection,
+            connection: from.connection,
             client_id: &client_id,
-            address: &reply.peer.address_text,
+            address: &from.address_text,
         };
         let queues = |topic: &str| topics.write_queues(topic);
         let ended = self
@@ -204,7 +207,7 @@ impl Worker {
         let EndOutcome::Refused(refusal) = ended else {
             return (Outcome::Success, need);
         };
-        tracing::debug!(peer = %reply.peer.address, handle = end.commit_log_offset, %refusal,
+        tracing::debug!(peer = %from.address, handle = end.commit_log_offset, %refusal,
             "END_TRANSACTION refused");
         (refuse(refusal.code(), refusal.to_string()), need)
     }
@@ -229,10 +232,6 @@ impl Worker {
     /// What an acknowledgement of something that ends at `durable_at` still has to wait for.
     fn need(&self, durable_at: PhysicalOffset) -> Durability {
         self.store.still_needs(durable_at, self.policy.transaction)
-    }
-
-    fn answer(&mut self, need: Durability, reply: ReplyTo, outcome: Outcome) {
-        self.waiting.push(need, Completion::Reply(reply, outcome));
     }
 
     fn done<T: Send + 'static>(

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::LogError;
 use crate::remoting::answer::ReplyTo;
+use crate::remoting::peer::Peer;
 
 /// A message with everything checked and resolved, ready to be appended.
 #[derive(Clone, Debug)]
@@ -56,19 +57,16 @@ impl NewMessage {
 
     /// Its share of the queue's room.
     pub(crate) fn cost(&self) -> u32 {
-        cost(self.body.len() + self.properties.len())
+        kibibytes(self.body.len() + self.properties.len())
     }
 }
 
-/// A half and who sent it.
+/// A half; the peer that is to be answered sent it.
 #[derive(Clone, Debug)]
 pub(crate) struct NewHalf {
     pub(crate) message: NewMessage,
     /// Of the send's header, for producers that set no `PGROUP`.
     pub(crate) producer_group: String,
-    pub(crate) connection: ConnectionId,
-    pub(crate) client_id: Arc<str>,
-    pub(crate) address: Arc<str>,
 }
 
 /// END_TRANSACTION with its header taken apart.
@@ -120,22 +118,40 @@ pub(crate) type Done<T> = oneshot::Sender<Result<T, LogError>>;
 /// A look at what the log thread owns.
 pub(crate) type Look = Box<dyn FnOnce(&Store, &Coordinator, Now) + Send>;
 
-pub(crate) enum Command {
+/// What a peer asked for, and how it is answered.
+pub(crate) struct Request {
+    pub(crate) what: Asking,
+    pub(crate) reply: ReplyTo,
+}
+
+pub(crate) enum Asking {
     /// Plain messages of one topic and queue, answered together.
     Send {
         messages: Vec<NewMessage>,
         /// What the answer says: of the target, where a delayed message waits elsewhere.
         queue_id: i32,
         need: Durability,
-        reply: ReplyTo,
     },
-    Half {
-        half: Box<NewHalf>,
-        reply: ReplyTo,
-    },
-    End {
-        end: Box<EndTransaction>,
-        reply: ReplyTo,
+    Half(Box<NewHalf>),
+    End(Box<EndTransaction>),
+}
+
+/// The room in the queue that requests take, as [`Command::cost`].
+pub(crate) fn cost(requests: &[Request]) -> u32 {
+    let costs = requests.iter().map(|request| match &request.what {
+        Asking::Send { messages, .. } => messages.iter().map(NewMessage::cost).sum(),
+        Asking::Half(half) => half.message.cost(),
+        Asking::End(_) => 1,
+    });
+    costs.fold(0, u32::saturating_add)
+}
+
+pub(crate) enum Command {
+    /// What one peer asked for at a time. It is named once: a count of who holds it that two threads change for every
+    /// request costs more than what else is done to hand the request over.
+    Requests {
+        peer: Arc<Peer>,
+        requests: Vec<Request>,
     },
     Append {
         message: Box<NewMessage>,
@@ -198,8 +214,7 @@ impl Command {
     /// Kibibytes, at least one: what bounds the queue.
     pub(crate) fn cost(&self) -> u32 {
         match self {
-            Command::Send { messages, .. } => messages.iter().map(NewMessage::cost).sum(),
-            Command::Half { half, .. } => half.message.cost(),
+            Command::Requests { requests, .. } => cost(requests),
             Command::Append { message, .. } => message.cost(),
             Command::Deliver { delivery, .. } => delivery.message.cost(),
             _ => 1,
@@ -207,6 +222,6 @@ impl Command {
     }
 }
 
-fn cost(bytes: usize) -> u32 {
+fn kibibytes(bytes: usize) -> u32 {
     u32::try_from(bytes / 1024).unwrap_or(u32::MAX - 1) + 1
 }

@@ -33,7 +33,8 @@ use crate::remoting::answer::Refusal;
 use crate::topics::Topics;
 
 pub(crate) use command::{
-    Command, Delivery, EndTransaction, NewHalf, NewMember, NewMessage, Operator,
+    Asking, Command, Delivery, EndTransaction, NewHalf, NewMember, NewMessage, Operator, Request,
+    cost,
 };
 use inbox::Inbox;
 pub(crate) use inbox::{CREDIT, Closed, Room};
@@ -294,15 +295,12 @@ impl LogHandle {
         .await
     }
 
-    /// Waits for room for these commands; `credit` is the share of the connection that sent them.
-    pub(crate) fn reserve<'a>(
-        &'a self,
-        commands: &[Command],
+    /// Waits for room for commands of this cost; `credit` is the share of the connection that sent them.
+    pub(crate) fn reserve(
+        &self,
+        cost: u32,
         credit: Option<Arc<Semaphore>>,
-    ) -> impl Future<Output = Result<Room, Closed>> + use<'a> {
-        let cost = commands
-            .iter()
-            .fold(0, |sum: u32, command| sum.saturating_add(command.cost()));
+    ) -> impl Future<Output = Result<Room, Closed>> + '_ {
         self.inbox.reserve(cost, credit)
     }
 
@@ -312,8 +310,11 @@ impl LogHandle {
     }
 
     async fn hand_over(&self, commands: Vec<Command>) -> Result<(), LogError> {
+        let cost = commands
+            .iter()
+            .fold(0, |sum: u32, command| sum.saturating_add(command.cost()));
         let room = self
-            .reserve(&commands, None)
+            .reserve(cost, None)
             .await
             .map_err(|Closed| LogError::Closed)?;
         self.push(room, commands);

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::long_polls::LongPolls;
 use crate::remoting::answer::{Outcome, ReplyTo};
 use crate::remoting::outbox::Outgoing;
+use crate::remoting::peer::Peer;
 use crate::topics::Topics;
 
 /// What an acknowledgement waits for.
@@ -25,7 +26,7 @@ pub(crate) struct FlushPolicy {
 
 /// Something to tell once the log is as durable as it must be.
 pub(super) enum Completion {
-    Reply(ReplyTo, Outcome),
+    Reply(Arc<Peer>, ReplyTo, Outcome),
     Call(Box<dyn FnOnce(Result<(), LogError>) + Send>),
 }
 
@@ -186,11 +187,11 @@ impl Settling<Completion> for Edge<'_> {
 
 /// Tells everybody in log order; neighbours that go to one peer go in one push.
 fn complete(waiting: &mut Vec<Completion>, result: &Result<(), LogError>) {
-    let mut to: Option<ReplyTo> = None;
+    let mut to: Option<Arc<Peer>> = None;
     let mut answers: Vec<Outgoing> = Vec::new();
-    let flush = |to: &Option<ReplyTo>, answers: &mut Vec<Outgoing>| {
-        if let Some(reply) = to {
-            reply.peer.outbox.push(answers.drain(..));
+    let flush = |to: &Option<Arc<Peer>>, answers: &mut Vec<Outgoing>| {
+        if let Some(peer) = to {
+            peer.outbox.push(answers.drain(..));
         }
     };
     for completion in waiting.drain(..) {
@@ -200,19 +201,16 @@ fn complete(waiting: &mut Vec<Completion>, result: &Result<(), LogError>) {
                 flush(&to, &mut answers);
                 call(result.clone());
             }
-            Completion::Reply(reply, outcome) => {
+            Completion::Reply(peer, reply, outcome) => {
                 let outcome = match result {
                     Ok(()) => outcome,
                     Err(error) => Outcome::Refused(error.refusal()),
                 };
-                let same = to
-                    .as_ref()
-                    .is_some_and(|last| Arc::ptr_eq(&last.peer, &reply.peer));
-                if !same {
+                if !to.as_ref().is_some_and(|last| Arc::ptr_eq(last, &peer)) {
                     flush(&to, &mut answers);
+                    to = Some(Arc::clone(&peer));
                 }
-                answers.extend(reply.outgoing(outcome));
-                to = Some(reply);
+                answers.extend(reply.outgoing(&peer, outcome));
             }
         }
     }

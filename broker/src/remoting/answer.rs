@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use escrow_protocol::code::response;
 use escrow_protocol::frame::{ExtFields, Frame, Serialization, language};
 use escrow_protocol::header::{HeaderError, SendResponse};
-use escrow_protocol::ids::offset_message_id;
+use escrow_protocol::ids::push_offset_message_id;
 use escrow_protocol::names::DEFAULT_REGION;
 
 use super::outbox::Outgoing;
@@ -138,7 +138,7 @@ fn sent(ext: &mut ExtFields, host: SocketAddr, queue_id: i32, queue_offset: u64,
             ids.push(',');
         }
         let offset = i64::try_from(stored.physical).unwrap_or(i64::MAX);
-        ids.push_str(&offset_message_id(host, offset));
+        push_offset_message_id(&mut ids, host, offset);
     }
     SendResponse {
         message_id: &ids,
@@ -154,17 +154,25 @@ fn sent(ext: &mut ExtFields, host: SocketAddr, queue_id: i32, queue_offset: u64,
     .encode(ext);
 }
 
-/// Whom to answer once the log thread is done.
+/// What is to be answered once the log thread is done.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct ReplyTo {
-    pub(crate) peer: std::sync::Arc<Peer>,
     pub(crate) head: RequestHead,
     pub(crate) asked: Asked,
 }
 
 impl ReplyTo {
-    pub(crate) fn outgoing(&self, outcome: Outcome) -> Option<Outgoing> {
+    pub(crate) fn of(request: &Frame, arrived_ms: u64) -> ReplyTo {
+        ReplyTo {
+            head: RequestHead::of(request),
+            asked: Asked::of(request, arrived_ms),
+        }
+    }
+
+    /// What goes to the peer that asked; nothing if it wants no answer.
+    pub(crate) fn outgoing(self, peer: &Peer, outcome: Outcome) -> Option<Outgoing> {
         if self.head.oneway {
-            self.peer.unanswered(self.asked, outcome.code());
+            peer.unanswered(self.asked, outcome.code());
             return None;
         }
         Some(Outgoing::Answer(Answer {

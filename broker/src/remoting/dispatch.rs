@@ -13,13 +13,13 @@ use escrow_protocol::frame::Frame;
 use futures_util::FutureExt;
 use tokio::time::timeout;
 
-use super::answer::{Outcome, Refusal, RequestHead};
+use super::answer::{Outcome, Refusal, ReplyTo, RequestHead};
 use super::peer::Peer;
 use super::{
     consumer_list, end_transaction, heartbeat, lock, offset, pull, query, resume, send, send_back,
     topic, view,
 };
-use crate::log_thread::Command;
+use crate::log_thread::{Asking, Command, Request, cost};
 use crate::rpc_latency::Asked;
 use crate::shared::Shared;
 
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What one socket read brought for the log thread.
 pub(crate) struct Batch {
-    commands: Vec<Command>,
+    requests: Vec<Request>,
     /// When the read was over, by the clock of [`crate::rpc_latency::RpcLatency`].
     pub(crate) arrived_ms: u64,
 }
@@ -43,51 +43,51 @@ pub(crate) struct Batch {
 impl Batch {
     pub(crate) fn new(arrived_ms: u64) -> Batch {
         Batch {
-            commands: Vec::new(),
+            requests: Vec::new(),
             arrived_ms,
         }
     }
 
-    pub(crate) fn push(&mut self, command: Command) {
-        self.commands.push(command);
+    pub(crate) fn push(&mut self, what: Asking, reply: ReplyTo) {
+        self.requests.push(Request { what, reply });
     }
 
     /// Waits for room, which keeps the socket from being read, and hands all over. Sends that
     /// found no room in [`PATIENCE`] are refused; decisions wait as long as it takes.
-    pub(crate) async fn hand_over(self, shared: &Shared, peer: &Peer) {
-        let mut commands = self.commands;
-        if commands.is_empty() {
+    pub(crate) async fn hand_over(self, shared: &Shared, peer: &Arc<Peer>) {
+        let mut requests = self.requests;
+        if requests.is_empty() {
             return;
         }
         let credit = || Some(Arc::clone(&peer.credit));
-        let room = match timeout(PATIENCE, shared.log.reserve(&commands, credit())).await {
+        let room = match timeout(PATIENCE, shared.log.reserve(cost(&requests), credit())).await {
             Ok(room) => room,
             Err(_) => {
-                commands = commands
-                    .into_iter()
-                    .filter_map(|c| unless_shed(shared, c))
-                    .collect();
-                shared.log.reserve(&commands, credit()).await
+                requests.retain(|request| !is_shed(shared, peer, request));
+                shared.log.reserve(cost(&requests), credit()).await
             }
         };
         // Closed: shutting down. The peer sees its connection close without an answer.
         if let Ok(room) = room {
-            shared.log.push(room, commands);
+            let peer = Arc::clone(peer);
+            shared
+                .log
+                .push(room, vec![Command::Requests { peer, requests }]);
         }
     }
 }
 
-/// Refuses a send; gives everything else back.
-fn unless_shed(shared: &Shared, command: Command) -> Option<Command> {
-    let (Command::Send { reply, .. } | Command::Half { reply, .. }) = command else {
-        return Some(command);
-    };
+/// Refuses a send; everything else is left.
+fn is_shed(shared: &Shared, peer: &Peer, request: &Request) -> bool {
+    if matches!(request.what, Asking::End(_)) {
+        return false;
+    }
     shared.counters.sends_shed.fetch_add(1, Ordering::Relaxed);
     let remark = "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while";
     let busy = Refusal::new(response::SYSTEM_BUSY, remark);
-    let outgoing = reply.outgoing(Outcome::Refused(busy));
-    reply.peer.outbox.push(outgoing);
-    None
+    peer.outbox
+        .push(request.reply.outgoing(peer, Outcome::Refused(busy)));
+    true
 }
 
 /// Takes one frame from a connection to whatever handles it.
@@ -109,7 +109,7 @@ pub(crate) fn dispatch(
             request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE,
         ) => send::prepare(shared, peer, frame, batch),
         (Role::Broker, request::END_TRANSACTION) => {
-            end_transaction::prepare(peer, frame, batch);
+            end_transaction::prepare(peer, &frame, batch);
         }
         _ => start(shared, peer, role, frame, batch.arrived_ms),
     }
@@ -146,7 +146,7 @@ async fn answer(
         if head.oneway && answer.code != response::SUCCESS {
             tracing::debug!(peer = %peer.address, code, answer.code, answer.remark, "oneway request refused");
         }
-        peer.answer(head, asked, answer);
+        peer.answer(ReplyTo { head, asked }, answer);
     }
 }
 

@@ -1,33 +1,22 @@
 //! END_TRANSACTION: a producer's decision, or its answer to a check.
 
-use std::sync::Arc;
-
 use escrow_protocol::code::response;
 use escrow_protocol::frame::Frame;
 use escrow_protocol::header;
 
-use super::answer::{Refusal, ReplyTo, RequestHead};
+use super::answer::{Refusal, ReplyTo};
 use super::dispatch::Batch;
 use super::peer::Peer;
-use crate::log_thread::{Command, EndTransaction};
-use crate::rpc_latency::Asked;
+use crate::log_thread::{Asking, EndTransaction};
 
 /// Takes an END_TRANSACTION from its frame into the batch for the log thread.
-pub(crate) fn prepare(peer: &Arc<Peer>, request: Frame, batch: &mut Batch) {
-    let head = RequestHead::of(&request);
-    let asked = Asked::of(&request, batch.arrived_ms);
-    match decode(&request) {
-        Ok(end) => batch.push(Command::End {
-            end: Box::new(end),
-            reply: ReplyTo {
-                peer: Arc::clone(peer),
-                head,
-                asked,
-            },
-        }),
+pub(crate) fn prepare(peer: &Peer, request: &Frame, batch: &mut Batch) {
+    let reply = ReplyTo::of(request, batch.arrived_ms);
+    match decode(request) {
+        Ok(end) => batch.push(Asking::End(Box::new(end)), reply),
         Err(refusal) => {
             tracing::warn!(peer = %peer.address, remark = %refusal.remark, "END_TRANSACTION refused");
-            peer.answer(head, asked, head.refuse(refusal));
+            peer.answer(reply, reply.head.refuse(refusal));
         }
     }
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use super::answer::RequestHead;
+use super::answer::ReplyTo;
 use super::outbox::{Outbox, Outgoing};
 use crate::clock::Clock;
 use crate::log_thread::CREDIT;
@@ -127,11 +127,11 @@ impl Peer {
     }
 
     /// Queues the answer to a request, unless none is wanted.
-    pub(crate) fn answer(&self, head: RequestHead, asked: Asked, answer: Frame) {
-        if head.oneway {
-            self.unanswered(asked, answer.code);
+    pub(crate) fn answer(&self, reply: ReplyTo, answer: Frame) {
+        if reply.head.oneway {
+            self.unanswered(reply.asked, answer.code);
         } else {
-            self.outbox.push([Outgoing::Reply(answer, asked)]);
+            self.outbox.push([Outgoing::Reply(answer, reply.asked)]);
         }
     }
 

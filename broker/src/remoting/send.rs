@@ -13,10 +13,9 @@ use escrow_protocol::names;
 use escrow_protocol::sysflag::perm;
 use escrow_protocol::version;
 
-use super::answer::{Refusal, ReplyTo, RequestHead};
+use super::answer::{Refusal, ReplyTo};
 use super::dispatch::Batch;
 use super::peer::Peer;
-use crate::rpc_latency::Asked;
 use crate::shared::Shared;
 use crate::topics::{TopicConfig, Wanted};
 
@@ -29,23 +28,22 @@ struct Target {
 
 /// Takes a send from its frame into the batch for the log thread.
 pub(crate) fn prepare(shared: &Arc<Shared>, peer: &Arc<Peer>, request: Frame, batch: &mut Batch) {
-    let head = RequestHead::of(&request);
-    let asked = Asked::of(&request, batch.arrived_ms);
-    match plan(shared, peer, (head, asked), &request, batch) {
+    let reply = ReplyTo::of(&request, batch.arrived_ms);
+    match plan(shared, peer, reply, &request, batch) {
         Ok(true) => {}
         Ok(false) => {
-            let work = create_and_send(Arc::clone(shared), Arc::clone(peer), request, asked);
+            let work = create_and_send(Arc::clone(shared), Arc::clone(peer), request, reply);
             shared.tasks.spawn(work);
         }
-        Err(refusal) => refuse(peer, head, asked, refusal),
+        Err(refusal) => refuse(peer, reply, refusal),
     }
 }
 
 /// False if a topic or group is missing that may be created.
 fn plan(
     shared: &Shared,
-    peer: &Arc<Peer>,
-    (head, asked): (RequestHead, Asked),
+    peer: &Peer,
+    reply: ReplyTo,
     request: &Frame,
     batch: &mut Batch,
 ) -> Result<bool, Refusal> {
@@ -54,23 +52,18 @@ fn plan(
     let Some(target) = target(shared, request, &header)? else {
         return Ok(false);
     };
-    let reply = ReplyTo {
-        peer: Arc::clone(peer),
-        head,
-        asked,
-    };
-    build::commands(shared, &header, &request.body, &target, reply, batch)?;
+    let asking = build::asking(shared, peer, &header, &request.body, &target)?;
+    batch.push(asking, reply);
     Ok(true)
 }
 
 /// The way of a send whose topic does not exist yet; or, of a retry, its group or the dead letters.
-async fn create_and_send(shared: Arc<Shared>, peer: Arc<Peer>, request: Frame, asked: Asked) {
-    let head = RequestHead::of(&request);
+async fn create_and_send(shared: Arc<Shared>, peer: Arc<Peer>, request: Frame, reply: ReplyTo) {
     let mut batch = Batch::new(peer.latency.now_ms());
     let mut planned = Ok(false);
     for _missing in ["topic", "group", "dead letters"] {
         planned = match create(&shared, &request).await {
-            Ok(()) => plan(&shared, &peer, (head, asked), &request, &mut batch),
+            Ok(()) => plan(&shared, &peer, reply, &request, &mut batch),
             Err(refusal) => Err(refusal),
         };
         if !matches!(planned, Ok(false)) {
@@ -81,14 +74,10 @@ async fn create_and_send(shared: Arc<Shared>, peer: Arc<Peer>, request: Frame, a
         Ok(true) => batch.hand_over(&shared, &peer).await,
         Ok(false) => {
             let remark = "the topic has been deleted in the meantime";
-            refuse(
-                &peer,
-                head,
-                asked,
-                Refusal::new(response::TOPIC_NOT_EXIST, remark),
-            );
+            let refusal = Refusal::new(response::TOPIC_NOT_EXIST, remark);
+            refuse(&peer, reply, refusal);
         }
-        Err(refusal) => refuse(&peer, head, asked, refusal),
+        Err(refusal) => refuse(&peer, reply, refusal),
     }
 }
 
@@ -121,9 +110,9 @@ fn decode(request: &Frame) -> Result<SendRequest<'_>, Refusal> {
         .map_err(|error| Refusal::new(response::SYSTEM_ERROR, error.to_string()))
 }
 
-fn refuse(peer: &Peer, head: RequestHead, asked: Asked, refusal: Refusal) {
+fn refuse(peer: &Peer, reply: ReplyTo, refusal: Refusal) {
     tracing::debug!(peer = %peer.address, code = refusal.code, remark = %refusal.remark, "send refused");
-    peer.answer(head, asked, head.refuse(refusal));
+    peer.answer(reply, reply.head.refuse(refusal));
 }
 
 fn check_name(topic: &str) -> Result<(), Refusal> {

@@ -11,8 +11,9 @@
 //! keep a check server from being asked. Two checks in a row without an answer put a member into the last row, until
 //! the next answer.
 
+use hashbrown::HashMap;
+
 use super::{Connection, ConnectionId, Group, IN_FLIGHT_MAX, Members, Pick, Seat};
-use std::collections::HashMap;
 
 /// Which half somebody is to be asked about, as far as that matters here.
 #[derive(Debug, Clone, Copy)]

@@ -6,8 +6,9 @@ use std::ops::Range;
 /// Named string values of a frame's header, in the order in which they were written.
 ///
 /// All text lives in one buffer and a field is a pair of ranges in it: a SEND header with its fourteen
-/// fields costs two allocations instead of twenty-eight. A replaced value leaves its old text behind in
-/// the buffer, which is fine for something that lives as long as one request.
+/// fields costs two allocations instead of twenty-eight. What is read from a JSON header points into a copy of
+/// the whole. A replaced value leaves its old text behind in the buffer, which is fine for something that lives
+/// as long as one request.
 #[derive(Clone, Default)]
 pub struct ExtFields {
     text: String,
@@ -57,6 +58,13 @@ impl ExtFields {
         }
     }
 
+    /// No fields yet, but for room for so many, and their text at hand: [`ExtFields::put`] may name places in it.
+    pub(super) fn within(text: &str, fields: usize) -> Self {
+        let mut ext = ExtFields::with_capacity(fields, 2 * text.len());
+        ext.text.push_str(text);
+        ext
+    }
+
     /// The value of a field, if it is there.
     pub fn get(&self, name: &str) -> Option<&str> {
         let at = self.position(name, fingerprint(name))?;
@@ -67,7 +75,7 @@ impl ExtFields {
     pub fn insert(&mut self, name: &str, value: impl AsRef<str>) {
         let start = self.text.len();
         self.text.push_str(value.as_ref());
-        self.put(name, start);
+        self.put(name, None, start..self.text.len());
     }
 
     /// Sets a field to a number, a bool or whatever else prints itself.
@@ -75,12 +83,11 @@ impl ExtFields {
         let start = self.text.len();
         // Writing to a String cannot fail; a Display that claims it did leaves what it wrote.
         let _ = write!(self.text, "{value}");
-        self.put(name, start);
+        self.put(name, None, start..self.text.len());
     }
 
-    /// Gives a name to the text that was just written from `start` on.
-    pub(super) fn put(&mut self, name: &str, start: usize) {
-        let value = start..self.text.len();
+    /// Gives a name to a part of the text. Where the name itself is in the text already, `place` says so.
+    pub(super) fn put(&mut self, name: &str, place: Option<usize>, value: Range<usize>) {
         let fingerprint = fingerprint(name);
         if let Some(field) = self
             .position(name, fingerprint)
@@ -89,8 +96,11 @@ impl ExtFields {
             field.value = value;
             return;
         }
-        self.text.push_str(name);
-        let name = value.end..self.text.len();
+        let start = place.unwrap_or(self.text.len());
+        if place.is_none() {
+            self.text.push_str(name);
+        }
+        let name = start..start + name.len();
         self.fields.push(Field {
             fingerprint,
             name,

@@ -10,9 +10,10 @@
 //! U+FFFD), numbers given as text, numbers and bools for text; a field that is `null` is as good as absent.
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use memchr::memchr2;
 
 use super::{EXT_FIELDS_MAX, ExtFields, Frame, FrameError, Serialization, language};
 
@@ -43,7 +44,7 @@ pub(super) fn decode(header: &[u8]) -> Result<Frame, FrameError> {
         serialization: Serialization::Json,
     };
     scanner.skip_space();
-    scanner.members(|scanner, key| match key {
+    scanner.members(|scanner, key, _| match key {
         "code" => scanner.integer(&mut frame.code),
         "flag" => scanner.integer(&mut frame.flag),
         "opaque" => scanner.integer(&mut frame.opaque),
@@ -105,10 +106,11 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Walks an object; `member` gets each key with the scanner in front of its value.
+    /// Walks an object; `member` gets each key, with its place if it stands there as it is, with the scanner in front of the
+    /// key's value.
     fn members(
         &mut self,
-        mut member: impl FnMut(&mut Self, &str) -> Result<(), FrameError>,
+        mut member: impl FnMut(&mut Self, &str, Option<usize>) -> Result<(), FrameError>,
     ) -> Result<(), FrameError> {
         self.take(b'{', "`{`")?;
         self.skip_space();
@@ -119,10 +121,11 @@ impl<'a> Scanner<'a> {
         loop {
             self.skip_space();
             let key = self.string()?;
+            let place = matches!(key, Cow::Borrowed(_)).then(|| self.at - 1 - key.len());
             self.skip_space();
             self.take(b':', "`:`")?;
             self.skip_space();
-            member(self, &key)?;
+            member(self, &key, place)?;
             self.skip_space();
             match self.peek() {
                 Some(b',') => self.at += 1,
@@ -178,20 +181,26 @@ impl<'a> Scanner<'a> {
                 _ => Err(self.error("an object of extFields").into()),
             };
         }
-        let mut ext = ExtFields::with_capacity(16, self.text.len() - self.at);
-        self.members(|scanner, name| {
-            let start = ext.text_len();
-            if scanner.peek() == Some(b'"') {
-                scanner.at += 1;
-                scanner.string_into(ext.text_mut())?;
-            } else {
-                match scanner.value()? {
-                    Value::Text(text) => ext.text_mut().push_str(&text),
-                    Value::Raw(text) => ext.text_mut().push_str(text),
-                    Value::Null => return Ok(()),
+        let mut ext = ExtFields::within(self.text, 16);
+        self.members(|scanner, name, place| {
+            let value = match scanner.plain_string() {
+                Some(value) => value,
+                None => {
+                    let start = ext.text_len();
+                    if scanner.peek() == Some(b'"') {
+                        scanner.at += 1;
+                        scanner.string_into(ext.text_mut())?;
+                    } else {
+                        match scanner.value()? {
+                            Value::Text(text) => ext.text_mut().push_str(&text),
+                            Value::Raw(text) => ext.text_mut().push_str(text),
+                            Value::Null => return Ok(()),
+                        }
+                    }
+                    start..ext.text_len()
                 }
-            }
-            ext.put(name, start);
+            };
+            ext.put(name, place, value);
             if ext.len() > EXT_FIELDS_MAX {
                 Err(FrameError::TooManyFields)
             } else {
@@ -248,6 +257,21 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// The place of a string without escapes; if there is none here, nothing is taken.
+    fn plain_string(&mut self) -> Option<Range<usize>> {
+        let start = self.at;
+        if self.peek() == Some(b'"') {
+            self.at += 1;
+            self.plain_run();
+            if self.peek() == Some(b'"') {
+                self.at += 1;
+                return Some(start + 1..self.at - 1);
+            }
+        }
+        self.at = start;
+        None
+    }
+
     /// A string; borrowed unless it has escapes.
     fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
         self.take(b'"', "`\"`")?;
@@ -285,7 +309,7 @@ impl<'a> Scanner<'a> {
     fn plain_run(&mut self) -> &'a str {
         let start = self.at;
         let rest = self.text.as_bytes().get(start..).unwrap_or_default();
-        let len = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+        let len = memchr2(b'"', b'\\', rest);
         self.at += len.unwrap_or(rest.len());
         self.since(start)
     }
@@ -385,30 +409,21 @@ pub(super) fn encode(frame: &Frame, dst: &mut BytesMut) {
 }
 
 fn put_integer(dst: &mut BytesMut, integer: i32) {
-    // Writing to a BytesMut fails only at its address-space limit.
-    let _ = write!(dst, "{integer}");
+    dst.put_slice(itoa::Buffer::new().format(integer).as_bytes());
 }
 
-/// The bytes that a JSON string cannot hold as they are.
-#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
-const ESCAPED: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        table[byte] = true;
-        byte += 1;
-    }
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table
-};
+/// Whether a JSON string cannot hold a byte as it is.
+fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
 
 fn put_string(dst: &mut BytesMut, text: &str) {
     const HEX: [u8; 16] = *b"0123456789abcdef";
     dst.put_u8(b'"');
     let mut rest = text.as_bytes();
-    let is_escaped = |byte: &u8| ESCAPED.get(usize::from(*byte)) == Some(&true);
-    while let Some(at) = rest.iter().position(is_escaped) {
+    // Without an early exit many bytes are looked at at a time; hardly any text has one to find.
+    let has_escaped = rest.iter().fold(false, |has, byte| has | is_escaped(*byte));
+    while has_escaped && let Some(at) = rest.iter().position(|byte| is_escaped(*byte)) {
         let (plain, special) = rest.split_at(at);
         dst.put_slice(plain);
         match special.first() {

@@ -89,7 +89,7 @@ impl Value<'_> for i32 {
     }
 
     fn put(&self, field: &'static str, ext: &mut ExtFields) {
-        ext.insert_display(field, self);
+        ext.insert(field, itoa::Buffer::new().format(*self));
     }
 }
 
@@ -101,7 +101,7 @@ impl Value<'_> for i64 {
     }
 
     fn put(&self, field: &'static str, ext: &mut ExtFields) {
-        ext.insert_display(field, self);
+        ext.insert(field, itoa::Buffer::new().format(*self));
     }
 }
 

@@ -1,7 +1,7 @@
 //! How many halfs are undecided by topic and by producer group, and from where on a group's may be found. Kept up with every
 //! change, so that nobody has to go through ten million halfs to learn that a group has none.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::entry::HalfEntry;
 use crate::NameId;

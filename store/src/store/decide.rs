@@ -163,7 +163,7 @@ impl Store {
     ) -> Result<OpPlaced, Error> {
         let row = self.relocate_if_old(now_ms, seq, row)?;
         let words = self.word_hashes(seq, &row.entry, row.place);
-        let topic = self.state.names.name(row.entry.topic).to_owned();
+        let topic = self.state.names.shared(row.entry.topic);
         let slot = self.state.queues.slot(&topic, queue_id);
         let commit = CommitBody {
             place: row.place,

@@ -8,14 +8,16 @@ use escrow_store::memory_disk::Loss;
 use escrow_store::{Disk, Durability, HalfState, MemoryDisk, QueueOffset, Reader, Store};
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::{Command, Delivery, EndTransaction, LogHandle, NewHalf, NewMessage, Parts};
+use super::super::{
+    Asking, Command, Delivery, EndTransaction, LogHandle, NewHalf, NewMessage, Parts, Request, cost,
+};
 use super::FlushPolicy;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::long_polls::LongPolls;
-use crate::remoting::answer::{ReplyTo, RequestHead};
+use crate::remoting::answer::ReplyTo;
 use crate::remoting::peer::Peer;
-use crate::rpc_latency::{Asked, RpcLatency};
+use crate::rpc_latency::RpcLatency;
 use crate::topics::{TopicConfig, Topics};
 
 /// What a stock broker's asynchronous setting means here: halfs and decisions are synced.
@@ -70,33 +72,15 @@ impl Log {
         self.thread.join().expect("no panic");
     }
 
-    fn reply(&self, opaque: i32) -> ReplyTo {
-        let request = Frame {
-            opaque,
-            ..Frame::request(0)
-        };
-        ReplyTo {
-            peer: Arc::clone(&self.peer),
-            head: RequestHead::of(&request),
-            asked: Asked::of(&request, 0),
-        }
-    }
-
-    fn half(&self, opaque: i32, key: &str) -> Command {
+    fn half(&self, opaque: i32, key: &str) -> Request {
         let half = Box::new(NewHalf {
             message: message(key),
             producer_group: "pg".to_owned(),
-            connection: self.peer.connection,
-            client_id: "client".into(),
-            address: Arc::clone(&self.peer.address_text),
         });
-        Command::Half {
-            half,
-            reply: self.reply(opaque),
-        }
+        request(opaque, Asking::Half(half))
     }
 
-    fn end(&self, opaque: i32, handle: &Frame, resolution: Resolution) -> Command {
+    fn end(&self, opaque: i32, handle: &Frame, resolution: Resolution) -> Request {
         let id = handle.ext.get("msgId").expect("an id");
         let (_, offset) = escrow_protocol::ids::decode_offset_message_id(id).expect("an offset id");
         let end = Box::new(EndTransaction {
@@ -113,26 +97,25 @@ impl Log {
             transaction_id: String::new(),
             remark: String::new(),
         });
-        Command::End {
-            end,
-            reply: self.reply(opaque),
-        }
+        request(opaque, Asking::End(end))
     }
 
-    fn send(&self, opaque: i32, key: &str) -> Command {
-        Command::Send {
+    fn send(&self, opaque: i32, key: &str) -> Request {
+        let send = Asking::Send {
             messages: vec![message(key)],
             queue_id: 0,
             need: SAFE.plain,
-            reply: self.reply(opaque),
-        }
+        };
+        request(opaque, send)
     }
 
     /// Hands all over at once and waits for as many answers.
-    async fn ask(&self, commands: Vec<Command>) -> Vec<Frame> {
-        let count = commands.len();
-        let room = self.handle.reserve(&commands, None).await.expect("room");
-        self.handle.push(room, commands);
+    async fn ask(&self, requests: Vec<Request>) -> Vec<Frame> {
+        let count = requests.len();
+        let room = self.handle.reserve(cost(&requests), None);
+        let peer = Arc::clone(&self.peer);
+        let command = Command::Requests { peer, requests };
+        self.handle.push(room.await.expect("room"), vec![command]);
         let mut answers = Vec::new();
         let mut buffer = BytesMut::new();
         while answers.len() < count {
@@ -160,6 +143,15 @@ impl Log {
     fn visible(&self) -> u64 {
         self.reader.queue_range("orders", 0).1.0
     }
+}
+
+fn request(opaque: i32, what: Asking) -> Request {
+    let frame = Frame {
+        opaque,
+        ..Frame::request(0)
+    };
+    let reply = ReplyTo::of(&frame, 0);
+    Request { what, reply }
 }
 
 fn message(key: &str) -> NewMessage {

@@ -9,12 +9,12 @@ use escrow_protocol::properties::{self, PROPERTIES_BYTES_MAX, Properties, name};
 use escrow_protocol::{batch as batch_body, names, sysflag};
 use escrow_store::Durability;
 
-use super::super::answer::{Refusal, ReplyTo};
-use super::super::dispatch::Batch;
+use super::super::answer::Refusal;
+use super::super::peer::Peer;
 use super::Target;
 use crate::counters::MessageKind;
 use crate::delay;
-use crate::log_thread::{Command, NewHalf, NewMessage};
+use crate::log_thread::{Asking, NewHalf, NewMessage};
 use crate::shared::Shared;
 
 /// What the properties of a message say about its treatment, found in one pass.
@@ -69,15 +69,14 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Puts what stores this send into the batch.
-pub(super) fn commands(
+/// What stores this send.
+pub(super) fn asking(
     shared: &Shared,
+    peer: &Peer,
     header: &SendRequest<'_>,
     body: &Bytes,
     target: &Target,
-    reply: ReplyTo,
-    batch: &mut Batch,
-) -> Result<(), Refusal> {
+) -> Result<Asking, Refusal> {
     let limit = shared.settings.max_message_size.0;
     if u64::try_from(body.len()).unwrap_or(u64::MAX) > limit {
         let remark = format!(
@@ -87,7 +86,7 @@ pub(super) fn commands(
         return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
     }
     if header.batch {
-        return many(shared, header, body, target, reply, batch);
+        return many(shared, peer, header, body, target);
     }
     let text = header.properties.unwrap_or_default();
     let facts = Facts::of(text);
@@ -101,15 +100,13 @@ pub(super) fn commands(
         .or(names::dlq_group(header.topic))
         .is_some();
     let transactional = facts.transactional && !special && !(reconsumed && facts.is_delayed());
-    let mut message = message(shared, header, target, &reply, body.clone());
+    let mut message = message(shared, header, target, peer, body.clone());
     stamp(shared, &mut message, text, &facts);
     let bytes = message.body.len() + message.properties.len();
-    let kind = if transactional {
-        half(shared, header, message, reply, batch)?;
-        MessageKind::Transaction
+    let (asking, kind) = if transactional {
+        (half(shared, header, message)?, MessageKind::Transaction)
     } else {
-        plain(shared, &facts, target, message, reply, batch)?;
-        facts.kind()
+        (plain(shared, &facts, target, message)?, facts.kind())
     };
     shared.counters.messages_in(header.topic, kind, 1, bytes);
     if target.dead_letter {
@@ -117,7 +114,7 @@ pub(super) fn commands(
             .counters
             .dead_letter(names::retry_group(header.topic).unwrap_or_default());
     }
-    Ok(())
+    Ok(asking)
 }
 
 fn illegal(remark: &'static str) -> Refusal {
@@ -129,7 +126,7 @@ fn message(
     shared: &Shared,
     header: &SendRequest<'_>,
     target: &Target,
-    reply: &ReplyTo,
+    peer: &Peer,
     body: Bytes,
 ) -> NewMessage {
     let queue_id = if target.dead_letter {
@@ -146,7 +143,7 @@ fn message(
         // Bits that only a broker sets: a plain message with them would never be shown.
         sys_flag: sysflag::with_transaction(header.sys_flag, 0),
         born_timestamp: header.born_timestamp,
-        born_host: reply.peer.address,
+        born_host: peer.address,
         store_host: shared.store_host,
         reconsume_times: header.reconsume_times.unwrap_or(0),
         properties: String::new(),
@@ -206,9 +203,7 @@ fn plain(
     facts: &Facts<'_>,
     target: &Target,
     mut message: NewMessage,
-    reply: ReplyTo,
-    batch: &mut Batch,
-) -> Result<(), Refusal> {
+) -> Result<Asking, Refusal> {
     // The answer names the queue that was asked for, also while the message waits elsewhere.
     let queue_id = message.queue_id;
     if target.dead_letter {
@@ -222,47 +217,33 @@ fn plain(
     } else {
         shared.flush.plain
     };
-    batch.push(Command::Send {
+    Ok(Asking::Send {
         messages: vec![message],
         queue_id,
         need,
-        reply,
-    });
-    Ok(())
+    })
 }
 
-fn half(
-    shared: &Shared,
-    header: &SendRequest<'_>,
-    message: NewMessage,
-    reply: ReplyTo,
-    batch: &mut Batch,
-) -> Result<(), Refusal> {
+fn half(shared: &Shared, header: &SendRequest<'_>, message: NewMessage) -> Result<Asking, Refusal> {
     if shared.settings.reject_transaction_message {
         let remark = "the broker's setting rejectTransactionMessage forbids transactional messages";
         return Err(Refusal::new(response::NO_PERMISSION, remark));
     }
     check_properties(&message)?;
-    let half = Box::new(NewHalf {
+    Ok(Asking::Half(Box::new(NewHalf {
         message,
         producer_group: header.producer_group.to_owned(),
-        connection: reply.peer.connection,
-        client_id: reply.peer.client_id(),
-        address: Arc::clone(&reply.peer.address_text),
-    });
-    batch.push(Command::Half { half, reply });
-    Ok(())
+    })))
 }
 
 /// A batch: its messages share topic and queue and get consecutive places.
 fn many(
     shared: &Shared,
+    peer: &Peer,
     header: &SendRequest<'_>,
     body: &Bytes,
     target: &Target,
-    reply: ReplyTo,
-    batch: &mut Batch,
-) -> Result<(), Refusal> {
+) -> Result<Asking, Refusal> {
     if names::retry_group(header.topic).is_some() {
         let remark = format!(
             "batch request does not support retry group {}",
@@ -273,7 +254,7 @@ fn many(
     if header.topic.len() > names::TOPIC_CHARS_MAX {
         return Err(illegal("message topic length too long"));
     }
-    let template = message(shared, header, target, &reply, Bytes::new());
+    let template = message(shared, header, target, peer, Bytes::new());
     let mut messages = Vec::new();
     for entry in batch_body::decode(body) {
         let entry =
@@ -304,11 +285,9 @@ fn many(
     shared
         .counters
         .messages_in(header.topic, MessageKind::Normal, messages.len(), bytes);
-    batch.push(Command::Send {
+    Ok(Asking::Send {
         queue_id: template.queue_id,
         messages,
         need: shared.flush.plain,
-        reply,
-    });
-    Ok(())
+    })
 }
