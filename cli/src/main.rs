@@ -18,6 +18,10 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tikv_jemallocator::Jemalloc;
+
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// EscrowMQ: a message broker for transactional messages, speaking Apache RocketMQ's protocol
 #[derive(Parser, Debug)]
