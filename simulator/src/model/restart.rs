@@ -33,7 +33,7 @@ impl Model {
             self.reopen_half(store, crash, kept_end, id, &mut reopened);
         }
         self.reopen_drops(&reader);
-        self.reopen_queues(&reader, crash, &mut reopened);
+        self.reopen_queues(&reader, crash, kept_end, &mut reopened);
         self.reopen_levels(store, kept_end, &mut reopened);
         self.floor = store.durable().0;
         reopened
@@ -114,7 +114,13 @@ impl Model {
         }
     }
 
-    fn reopen_queues(&mut self, reader: &Reader, crash: Crash, reopened: &mut Reopened) {
+    fn reopen_queues(
+        &mut self,
+        reader: &Reader,
+        crash: Crash,
+        kept_end: u64,
+        reopened: &mut Reopened,
+    ) {
         let (floor, halfs) = (self.floor, &self.halfs);
         for (key, queue) in &mut self.queues {
             let (_, end) = reader.queue_range(&key.topic_name(), key.queue_id);
@@ -128,7 +134,8 @@ impl Model {
                 _ => slot.touched,
             };
             let mut behind = queue.slots.range(end.0..).peekable();
-            if behind.peek().is_some() && behind.all(|(_, slot)| touched(slot)) {
+            let is_damaged = |slot: &Slot| touched(slot) && slot.end <= kept_end;
+            if behind.peek().is_some() && behind.all(|(_, slot)| is_damaged(slot)) {
                 continue;
             }
             let lost = queue.slots.split_off(&end.0);
