@@ -75,6 +75,10 @@ impl World {
 
     /// In the middle of a round, when something is staged and not yet written, consumers read all the same.
     pub(super) fn reads_meanwhile(&mut self, up: &Up) {
+        if self.disk.is_dead() {
+            // The crash has struck within the round: whoever reads now reads nothing.
+            return;
+        }
         if self.dice.one_in(6) {
             let number = self.dice.index(self.plan.consumers.len());
             let reader = up.store.reader();
