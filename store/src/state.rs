@@ -24,6 +24,7 @@ use crate::names::Names;
 use crate::queues::{Need, Queues, Slot};
 use crate::recent_words::RecentWords;
 use crate::record::half::WITHOUT_BYTES;
+use crate::record::header::is_time;
 use crate::record::image::Searchable;
 use crate::record::meta::META_DELETE;
 use crate::record::op::read_op_flags;
@@ -255,6 +256,13 @@ impl State {
 
     fn replay_relocate(&mut self, header: &Header, body: &[u8]) -> Result<(), NotApplied> {
         let relocate = RelocateBody::decode(body).ok_or(Malformed)?;
+        // It carries what was before it: a page of the half queue could not keep just any number.
+        let is_possible = relocate.handle < header.offset
+            && relocate.last_op < header.offset
+            && is_time(relocate.store_timestamp);
+        if !is_possible {
+            return Err(Malformed);
+        }
         let entry = self
             .half_entry(&relocate.half, relocate.handle, relocate.store_timestamp)
             .ok_or(Malformed)?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::disk::{Disk, DiskFile, read_full};
+use crate::error::is_missing;
 use crate::half_queue::page::{self, ENTRIES_PER_PAGE, PAGE_BYTES, Row};
 use crate::half_queue::{DirtyPage, HalfSeq};
 use crate::ids::{narrow, wide};
@@ -71,7 +72,11 @@ impl HalfFiles {
 
     /// The rows of a page that is there.
     pub(crate) fn page(&self, number: u64) -> Result<Vec<Option<Row>>, Error> {
-        let (name, file) = self.open(number)?;
+        let (name, file) = match self.open(number) {
+            // As good as damaged: the log has what it held.
+            Err(error) if is_missing(&error) => return Err(damaged_page(number)),
+            opened => opened?,
+        };
         // A checkpoint may be rewriting the very page: look again before crying damage.
         for _ in 0..3 {
             if let Some(rows) = read_page(&*file, &name, number)? {

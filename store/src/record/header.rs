@@ -224,7 +224,10 @@ impl Header {
             Kind::Relocate => self.offset,
             _ => records,
         };
-        self.position <= position_max && self.link <= records && self.durable <= self.offset
+        self.position <= position_max
+            && self.link <= records
+            && self.durable <= self.offset
+            && is_time(self.store_timestamp)
     }
 
     /// Where the next record begins, unless this one closes its segment.
@@ -250,6 +253,11 @@ impl Header {
         }
         None
     }
+}
+
+/// Whether a page of the half queue can keep this time, in ms: two million years are enough.
+pub(crate) fn is_time(ms: i64) -> bool {
+    ms.unsigned_abs() < 1 << 55
 }
 
 /// How many records the log may have before `offset`: as many halfs, and messages in one queue, can there be.
