@@ -119,12 +119,11 @@ fn open_segments(disk: &dyn Disk, settings: &Settings, now_ms: i64) -> Result<Ve
             .map_err(Error::disk("sync", LOG_FOLDER))?;
         segments.push(segment);
     }
-    // A segment whose header is lost still ends where the next one starts.
+    // A segment ends where the next one starts, whatever its header says: one whose header is lost, or makes it too short, must
+    // not hide those behind it.
     let starts: Vec<u64> = segments.iter().map(|segment| segment.start).collect();
     for (segment, next) in segments.iter_mut().zip(starts.iter().skip(1)) {
-        if !segment.header_is_good || segment.end() > *next {
-            segment.bytes = next - segment.start;
-        }
+        segment.bytes = next - segment.start;
     }
     Ok(segments)
 }

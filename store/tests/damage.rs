@@ -9,8 +9,8 @@ use common::model::{Event, Model, script};
 use common::*;
 use escrow_protocol::transaction::Resolution;
 use escrow_store::{
-    Disk, Durability, HalfSeq, HalfState, MemoryDisk, OpKind, OpRecordKind, QueueOffset, Settings,
-    Store,
+    Disk, Durability, ErrorKind, HalfSeq, HalfState, MemoryDisk, OpKind, OpRecordKind, QueueOffset,
+    Settings, Store,
 };
 use proptest::prelude::*;
 
@@ -290,6 +290,60 @@ fn a_log_whose_newest_segment_is_gone_goes_on_where_its_checkpoint_ends() {
         assert!(report.is_clean(), "{report:?}");
         assert_eq!(store.half(kept.seq).unwrap().state, HalfState::Pending);
     }
+}
+
+#[test]
+fn a_segment_ends_where_the_next_one_starts_whatever_its_header_says() {
+    let settings = || Settings {
+        segment_bytes: 12 << 10,
+        record_bytes_max: 4 << 10,
+        ..Settings::tiny()
+    };
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open_with(&disk, settings());
+    while store.end().0 < 18 << 10 {
+        send(&mut store, "T", 0, &[1; 900]);
+    }
+    settle(&mut store);
+    let range = store.reader().queue_range("T", 0);
+    drop(store);
+    let disk = disk.kill();
+    let mut bytes = disk.bytes(LOG).unwrap();
+    for copy in [0, 2048] {
+        let copy = &mut bytes[copy..copy + 40];
+        copy[24..32].copy_from_slice(&4096_u64.to_le_bytes());
+        copy[12..16].fill(0);
+        let crc = crc_fast::crc32_iscsi(copy);
+        copy[12..16].copy_from_slice(&crc.to_le_bytes());
+    }
+    disk.set_bytes(LOG, bytes);
+    for _ in 0..2 {
+        let (store, report) = open_with(&disk, settings());
+        assert!(report.is_clean(), "{report:?}");
+        assert_eq!(store.reader().queue_range("T", 0), range);
+    }
+}
+
+#[test]
+fn a_lost_file_of_the_half_queue_is_damage_and_is_made_again() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open(&disk);
+    let half = half(&mut store, "T", 0, "U1", b"decided");
+    commit(&mut store, half.seq, 0);
+    settle(&mut store);
+    store.checkpoint(NOW).unwrap();
+    drop(store);
+    let disk = disk.kill();
+    disk.remove("half/000000000000").unwrap();
+
+    let (mut store, _) = open(&disk);
+    let error = store.kept_half(half.seq).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    assert!((0..3).any(|_| store.checkpoint(NOW).is_ok()));
+    drop(store);
+    let (store, _) = open(&disk);
+    let entry = store.half(half.seq).unwrap();
+    assert_eq!(entry.state, HalfState::Committed);
 }
 
 /// Neither rot nor a torn write does that, but a hostile hand: no number of a head sizes anything that the log could not hold.
