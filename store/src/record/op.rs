@@ -144,7 +144,7 @@ impl<'a> OpBody<'a> {
 /// | size | field |
 /// |---|---|
 /// | 1..10 | place: record that holds the bytes, if retention carried them (RELOCATE); 0: the HALF record at the handle |
-/// | 1..5 | size of the wire image |
+/// | 1..5 | size of the wire image, below 2 GiB |
 /// | 1..5 | queue id, as u32 |
 /// | 4 | hash of the tags, as Java's 32 bits, little-endian |
 /// | 1..10 | age of the half, ms: how long before this record it was stored |
@@ -206,6 +206,8 @@ impl<'a> CommitBody<'a> {
         let topic = le.text()?;
         let words = le.rest();
         words.len().is_multiple_of(8).then_some(())?;
+        // A page of a queue keeps no larger one.
+        i32::try_from(size).ok()?;
         let commit = CommitBody {
             place: if carried_to == 0 {
                 op.handle
