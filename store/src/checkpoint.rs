@@ -67,9 +67,9 @@ pub struct CheckpointJob {
     next_run: u64,
     generation: u64,
     content: Content,
-    /// A derived file is damaged: the next open shall rebuild them all.
+    /// A derived file is damaged: the next open shall rebuild them all, and finds no checkpoint.
     wants_rebuild: bool,
-    /// False while replay only empties its memory: then nothing may be skipped at the next open.
+    /// False while replay only empties its memory: then nothing may be skipped at the next open, and nothing is removed.
     is_complete: bool,
     /// Damaged pages of the half queue that were not written.
     left: Vec<u64>,
@@ -84,7 +84,7 @@ pub struct CheckpointDone {
     queues: Vec<(Arc<Queue>, u64)>,
     blocks: usize,
     next_half: u64,
-    /// How far the log is covered; 0 if the next open may not rely on it.
+    /// How far the log is covered, so that the next checkpoint is due when there is more; 0 while replay goes on.
     end: u64,
 }
 
@@ -149,7 +149,7 @@ pub(crate) fn begin(
         generation: checkpointing.generation + 1,
         content,
         wants_rebuild,
-        is_complete: is_complete && !wants_rebuild,
+        is_complete,
         left: Vec::new(),
     }
 }
@@ -198,21 +198,23 @@ impl CheckpointJob {
             ));
             next_run += 1;
         }
-        if !self.wants_rebuild {
-            runs = self.shared.run_files.merge(runs, &mut next_run)?;
-        }
+        runs = self.shared.run_files.merge(runs, &mut next_run)?;
         if self.is_complete {
             self.content.undecided_pages = self.shared.needed_pages(&self.content);
+        }
+        if self.wants_rebuild {
+            remove(&*self.disk)?;
+        } else if self.is_complete {
             self.content.runs = runs
                 .iter()
                 .map(|run| (run.id, run.items, run.physical_max))
                 .collect();
             self.content.next_run = next_run;
             self.write_content()?;
-            self.remove_unused(&runs)?;
         }
-        if self.wants_rebuild {
-            remove(&*self.disk)?;
+        // Also while a rebuild is wanted: that may be long, and what nothing names any more would fill the disk.
+        if self.is_complete {
+            self.remove_unused(&runs)?;
         }
         Ok((runs, next_run))
     }

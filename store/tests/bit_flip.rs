@@ -289,3 +289,51 @@ fn rot_in_the_key_index_does_not_stop_checkpoints_for_good() {
     let found = store.reader().by_key("T", "U0", 0, i64::MAX, 1).unwrap();
     assert_eq!(found.len(), 1);
 }
+
+/// A rebuild that is wanted may be long in coming: nobody restarts a broker because a query by key failed.
+#[test]
+fn rot_in_the_key_index_makes_neither_files_pile_up_nor_checkpoints_due_at_once() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open(&disk);
+    let half_of = |store: &mut Store, n: usize| {
+        let half = half(store, "T", 0, &format!("U{n}"), &[0; 300]);
+        commit(store, half.seq, 0);
+        settle(store);
+    };
+    let runs = || {
+        let names = disk.names().into_iter();
+        names.filter(|name| name.starts_with("index/")).count()
+    };
+    half_of(&mut store, 0);
+    store.checkpoint(NOW).unwrap();
+    let run = "index/0000000000000000";
+    let mut bytes = disk.bytes(run).unwrap();
+    bytes[20] ^= 1;
+    disk.set_bytes(run, bytes);
+    assert!(store.reader().by_key("T", "U0", 0, i64::MAX, 1).is_err());
+    for n in 1..300 {
+        half_of(&mut store, n);
+        if store.checkpoint(NOW).is_ok() {
+            assert!(!store.checkpoint_due(NOW), "after {n}");
+        }
+    }
+    assert!(store.end().0 > Settings::tiny().checkpoint_bytes);
+    // Up to seven of each of three sizes, and those of the checkpoint before.
+    assert!(runs() < 40, "{} runs", runs());
+    for n in 1..300 {
+        let found = store.reader().by_key("T", &format!("U{n}"), 0, i64::MAX, 1);
+        assert!(found.is_ok_and(|found| found.len() == 1), "U{n}");
+    }
+    drop(store);
+    let disk = disk.kill();
+    let (mut store, report) = open(&disk);
+    assert!(report.checkpoint.is_none(), "{report:?}");
+    for n in 0..300 {
+        let found = store.reader().by_key("T", &format!("U{n}"), 0, i64::MAX, 1);
+        assert!(found.is_ok_and(|found| found.len() == 1), "U{n}");
+    }
+    store.checkpoint(NOW).unwrap();
+    drop(store);
+    let (_, report) = open(&disk.kill());
+    assert!(report.checkpoint.is_some(), "rebuilt once: {report:?}");
+}

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::disk::{Disk, DiskFile, read_full};
@@ -39,6 +40,8 @@ pub(crate) struct Run {
     /// The newest record that it leads to.
     pub(crate) physical_max: u64,
     fences: OnceLock<Vec<u64>>,
+    /// A merge found a damaged page: it stays as it is, for what can still be read, until the next open rebuilds it.
+    is_damaged: AtomicBool,
 }
 
 impl Run {
@@ -48,6 +51,7 @@ impl Run {
             items,
             physical_max,
             fences: OnceLock::new(),
+            is_damaged: AtomicBool::new(false),
         }
     }
 
@@ -63,6 +67,10 @@ impl Run {
     /// Runs of one class are about of one size.
     fn class(&self) -> u32 {
         self.items.max(1).ilog2() / 3
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Relaxed)
     }
 }
 
@@ -199,21 +207,25 @@ impl RunFiles {
     }
 
     /// Merges runs when many of one size have gathered. Gives the new list; files of merged runs go with
-    /// [`RunFiles::remove_unused`] once a checkpoint no longer names them.
+    /// [`RunFiles::remove_unused`] once a checkpoint no longer names them. One that turns out to be damaged makes this merge fail
+    /// and is in no later one.
     pub(crate) fn merge(
         &self,
         mut runs: Vec<Arc<Run>>,
         next_id: &mut u64,
     ) -> Result<Vec<Arc<Run>>, Error> {
         loop {
-            let classes: Vec<u32> = runs.iter().map(|run| run.class()).collect();
+            let whole = runs.iter().filter(|run| !run.is_damaged());
+            let classes: Vec<u32> = whole.map(|run| run.class()).collect();
             let crowded = classes
                 .iter()
                 .find(|class| classes.iter().filter(|other| other == class).count() >= MERGE_AT);
             let Some(class) = crowded.copied() else {
                 return Ok(runs);
             };
-            let merged: Vec<Arc<Run>> = runs.extract_if(.., |run| run.class() == class).collect();
+            let merged: Vec<Arc<Run>> = runs
+                .extract_if(.., |run| run.class() == class && !run.is_damaged())
+                .collect();
             let id = *next_id;
             *next_id += 1;
             let run = self.write(id, self.merged(&merged)?)?;
@@ -233,7 +245,7 @@ impl RunFiles {
             cursors.push(Cursor {
                 file,
                 name,
-                pages: run.pages(),
+                run: run.clone(),
                 page: 0,
                 items: Vec::new().into_iter(),
             });
@@ -279,7 +291,7 @@ impl RunFiles {
 struct Cursor {
     file: Arc<dyn DiskFile>,
     name: String,
-    pages: u64,
+    run: Arc<Run>,
     page: u64,
     items: std::vec::IntoIter<Item>,
 }
@@ -290,10 +302,14 @@ impl Cursor {
             if let Some(item) = self.items.next() {
                 return Ok(Some(item));
             }
-            if self.page == self.pages {
+            if self.page == self.run.pages() {
                 return Ok(None);
             }
-            self.items = read_items(&*self.file, &self.name, self.page)?.into_iter();
+            let items = read_items(&*self.file, &self.name, self.page);
+            if matches!(items, Err(Error::Damaged { .. })) {
+                self.run.is_damaged.store(true, Ordering::Relaxed);
+            }
+            self.items = items?.into_iter();
             self.page += 1;
         }
     }
