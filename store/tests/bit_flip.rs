@@ -290,6 +290,32 @@ fn rot_in_the_key_index_does_not_stop_checkpoints_for_good() {
     assert_eq!(found.len(), 1);
 }
 
+/// A newer version's file would make the store refuse to open, at every start.
+#[test]
+fn no_flipped_bit_in_both_checkpoints_is_taken_for_a_newer_version() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open(&disk);
+    for _ in 0..2 {
+        send(&mut store, "T", 0, b"kept");
+        settle(&mut store);
+        store.checkpoint(NOW).unwrap();
+    }
+    drop(store);
+    let disk = disk.kill();
+    let names = ["checkpoint/0", "checkpoint/1"];
+    let copies = names.map(|name| disk.bytes(name).unwrap());
+    for bit in 0..16 * 8 {
+        for (name, copy) in names.iter().zip(&copies) {
+            let mut bytes = copy.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            disk.set_bytes(name, bytes);
+        }
+        let (store, report) = open(&disk);
+        assert!(report.rebuilt.is_some(), "bit {bit}: {report:?}");
+        assert_eq!(bodies(&store.reader(), "T", 0).len(), 2, "bit {bit}");
+    }
+}
+
 /// A rebuild that is wanted may be long in coming: nobody restarts a broker because a query by key failed.
 #[test]
 fn rot_in_the_key_index_makes_neither_files_pile_up_nor_checkpoints_due_at_once() {

@@ -54,14 +54,16 @@ fn a_newer_store_is_refused() {
     drop(store);
     let name = "checkpoint/1";
     let mut bytes = disk.bytes(name).unwrap();
-    bytes[8] = 2;
+    bytes[12] = 3;
+    let crc = crc_fast::crc32_iscsi(&bytes[12..]);
+    bytes[8..12].copy_from_slice(&crc.to_le_bytes());
     disk.set_bytes(name, bytes);
     let refused = Store::open(Arc::new(disk.clone()), Settings::tiny(), NOW);
     assert!(matches!(
         refused,
         Err(Error::OtherFormat {
-            found: 2,
-            known: 1,
+            found: 3,
+            known: 2,
             ..
         })
     ));

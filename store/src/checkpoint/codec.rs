@@ -11,7 +11,7 @@ use crate::record::header::records_max;
 use crate::state::SegmentUse;
 
 const MAGIC: [u8; 8] = *b"ESCROWCP";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// A larger file is not read: it cannot be a checkpoint.
 pub(crate) const BYTES_MAX: u64 = 1 << 32;
@@ -31,8 +31,8 @@ pub(crate) struct QueueTail {
 /// | size | field |
 /// |---|---|
 /// | 8 | magic `ESCROWCP` |
-/// | 4 | format, 1 |
 /// | 4 | CRC-32C of all that follows |
+/// | 4 | format, 2 (in format 1 it stood before its checksum, which did not cover it) |
 /// | 8 | generation: the newer copy wins |
 /// | 8 | log offset up to which everything is in the derived files, and where replay begins |
 /// | 4 | header crc of the record before it |
@@ -67,7 +67,8 @@ pub(crate) struct Content {
     pub(crate) runs: Vec<(u64, u64, u64)>,
 }
 
-const HEADER: usize = 16;
+/// The checksum covers all that follows it, the format first.
+const SUMMED: usize = MAGIC.len() + 4;
 
 fn put_u64s<const N: usize>(out: &mut Vec<u8>, words: [u64; N]) {
     for word in words {
@@ -96,8 +97,8 @@ impl Content {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&FORMAT.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&FORMAT.to_le_bytes());
         put_u64s(&mut out, [self.generation, self.position.end]);
         out.extend_from_slice(&self.position.previous_crc.to_le_bytes());
         out.extend_from_slice(&self.position.last_timestamp.to_le_bytes());
@@ -150,21 +151,25 @@ impl Content {
         put_list(&mut out, &self.runs, |out, run| {
             put_u64s(out, [run.0, run.1, run.2])
         });
-        let crc = crc32c(out.get(HEADER..).unwrap_or_default());
-        out.splice(12..HEADER, crc.to_le_bytes());
+        let crc = crc32c(out.get(SUMMED..).unwrap_or_default());
+        out.splice(MAGIC.len()..SUMMED, crc.to_le_bytes());
         out
     }
 
     /// Reads a checkpoint; `Ok(None)` if it is damaged.
     pub(crate) fn decode(bytes: &[u8], file: &str) -> Result<Option<Content>, Error> {
         let mut le = Le::new(bytes);
-        let mut head = || Some((le.take(8)? == MAGIC, le.u32()?, le.u32()?));
-        let Some((true, format, crc)) = head() else {
+        let mut head = || Some((le.take(MAGIC.len())? == MAGIC, le.u32()?));
+        let Some((true, crc)) = head() else {
             return Ok(None);
         };
+        // The format too: a turned bit in it is damage, not a newer version's file that this one must leave alone.
         if crc != crc32c(le.rest()) {
             return Ok(None);
         }
+        let Some(format) = le.u32() else {
+            return Ok(None);
+        };
         if format > FORMAT {
             return Err(Error::OtherFormat {
                 file: file.to_owned(),

@@ -6,7 +6,7 @@ use escrow_store::MemoryDisk;
 use super::input::Input;
 use super::{folder, seal};
 
-const HEAD: &[u8] = b"ESCROWCP\x01\0\0\0\0\0\0\0";
+const HEAD: &[u8] = b"ESCROWCP\0\0\0\0\x02\0\0\0";
 
 pub(super) fn write(data: &[u8]) -> MemoryDisk {
     let mut input = Input::new(data);

@@ -35,8 +35,8 @@ pub(super) fn page(page: &mut [u8]) {
 /// A checkpoint.
 pub(super) fn checkpoint(bytes: &mut [u8]) {
     if bytes.len() >= 16 {
-        let crc = crc32c(&bytes[16..]);
-        put(bytes, 12, crc);
+        let crc = crc32c(&bytes[12..]);
+        put(bytes, 8, crc);
     }
 }
 

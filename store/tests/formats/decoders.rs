@@ -110,7 +110,7 @@ fn meta(body: &[u8]) {
 
 /// A checkpoint: as it comes, and behind a good head and checksum.
 pub(crate) fn checkpoint_bytes(data: &[u8]) {
-    const HEAD: &[u8] = b"ESCROWCP\x01\0\0\0\0\0\0\0";
+    const HEAD: &[u8] = b"ESCROWCP\0\0\0\0\x02\0\0\0";
     let mut sealed = [HEAD, data].concat();
     seal::checkpoint(&mut sealed);
     for bytes in [data, &sealed] {
