@@ -13,6 +13,9 @@ use crate::state::SegmentUse;
 const MAGIC: [u8; 8] = *b"ESCROWCP";
 const FORMAT: u32 = 2;
 
+/// No log comes so far: a page of the half queue keeps seven bytes of an offset.
+const OFFSET_MAX: u64 = (1 << 56) - 1;
+
 /// A larger file is not read: it cannot be a checkpoint.
 pub(crate) const BYTES_MAX: u64 = 1 << 32;
 
@@ -249,7 +252,8 @@ impl Content {
         let end = self.position.end;
         let records = records_max(end);
         let pages = self.half_next.div_ceil(ENTRIES_PER_PAGE);
-        self.half_next <= records
+        end <= OFFSET_MAX
+            && self.half_next <= records
             && self.half_first_kept <= self.half_next
             && self
                 .queues
