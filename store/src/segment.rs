@@ -166,9 +166,15 @@ impl Segment {
             });
         }
         let header_is_good = header.is_some();
-        // A segment keeps the size it was made with, whatever the settings say now.
+        // A segment keeps the size it was made with, whatever the settings say now; one that is said to be shorter than its file
+        // must not hide what lies there.
+        let size = file.size().map_err(Error::disk("size", &name))?;
         let bytes = header
             .map_or(bytes, |header| header.bytes)
+            .max(
+                size.checked_next_multiple_of(SEGMENT_HEADER_BYTES)
+                    .unwrap_or(size),
+            )
             .max(SEGMENT_HEADER_BYTES);
         Ok(Some(Segment {
             start,

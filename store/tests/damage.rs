@@ -293,7 +293,13 @@ fn a_log_whose_newest_segment_is_gone_goes_on_where_its_checkpoint_ends() {
 }
 
 #[test]
-fn a_segment_ends_where_the_next_one_starts_whatever_its_header_says() {
+fn a_segment_ends_where_the_next_one_starts_and_not_before_its_file_whatever_its_header_says() {
+    for bytes_written in [18 << 10, 10 << 10] {
+        a_header_that_is_too_short_hides_nothing(bytes_written);
+    }
+}
+
+fn a_header_that_is_too_short_hides_nothing(bytes_written: u64) {
     let settings = || Settings {
         segment_bytes: 12 << 10,
         record_bytes_max: 4 << 10,
@@ -301,7 +307,7 @@ fn a_segment_ends_where_the_next_one_starts_whatever_its_header_says() {
     };
     let disk = MemoryDisk::new();
     let (mut store, _) = open_with(&disk, settings());
-    while store.end().0 < 18 << 10 {
+    while store.end().0 < bytes_written {
         send(&mut store, "T", 0, &[1; 900]);
     }
     settle(&mut store);
