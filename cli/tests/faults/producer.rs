@@ -113,13 +113,16 @@ impl Producer {
 
     /// Waits for the next check.
     pub(crate) fn check(&mut self) -> io::Result<Check> {
-        let frame = match self.wire.checks.is_empty() {
-            true => self.wire.receive()?,
+        let (at, frame) = match self.wire.checks.is_empty() {
+            true => {
+                let frame = self.wire.receive()?;
+                (Instant::now(), frame)
+            }
             false => self.wire.checks.remove(0),
         };
         assert_eq!(frame.code, CHECK_TRANSACTION_STATE, "{frame:?}");
         Ok(Check {
-            at: Instant::now(),
+            at,
             key: frame
                 .ext
                 .get("transactionId")

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use escrow_protocol::frame::Frame;
 
@@ -64,8 +65,8 @@ fn load(
         let replies = send(&mut wire, ledger, random, &sent)?;
         let decided = acknowledge(ledger, random, &sent, &replies);
         let ended = end(&mut wire, ledger, &decided)?;
-        for check in std::mem::take(&mut wire.checks) {
-            check_received(ledger, &check);
+        for (at, check) in std::mem::take(&mut wire.checks) {
+            check_received(ledger, at, &check);
         }
         let refused = replies
             .into_iter()
@@ -193,7 +194,7 @@ pub(crate) fn end_request(key: &str, handle: &Handle, decision: Decision) -> Fra
     request(END_TRANSACTION, &fields)
 }
 
-fn check_received(ledger: &Mutex<Ledger>, check: &Frame) {
+fn check_received(ledger: &Mutex<Ledger>, at: Instant, check: &Frame) {
     assert_eq!(check.code, CHECK_TRANSACTION_STATE, "{check:?}");
     let key = check
         .ext
@@ -205,5 +206,5 @@ fn check_received(ledger: &Mutex<Ledger>, check: &Frame) {
         commit_log_offset: number(check, "commitLogOffset"),
         half_offset: number(check, "tranStateTableOffset"),
     };
-    ledger.lock().unwrap().check_received(&key, &handle);
+    ledger.lock().unwrap().check_received(&key, &handle, at);
 }

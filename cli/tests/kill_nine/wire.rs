@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use escrow_protocol::frame::Frame;
@@ -20,8 +20,8 @@ pub(crate) struct Wire {
     stream: TcpStream,
     inbox: BytesMut,
     opaque: i32,
-    /// Checks that came while a reply was awaited.
-    pub(crate) checks: Vec<Frame>,
+    /// Checks that came while a reply was awaited, and when.
+    pub(crate) checks: Vec<(Instant, Frame)>,
 }
 
 impl Wire {
@@ -50,7 +50,7 @@ impl Wire {
         while missing > 0 {
             let frame = self.receive()?;
             if !frame.is_response() {
-                self.checks.push(frame);
+                self.checks.push((Instant::now(), frame));
                 continue;
             }
             let slot = usize::try_from(frame.opaque - first).map_err(io::Error::other)?;
