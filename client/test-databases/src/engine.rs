@@ -75,6 +75,8 @@ impl Engine {
             Self::MariaDb => {
                 let mut command = as_user(self.user(), &mariadb("mariadb-install-db")?);
                 command
+                    // A server that starts removes what it takes for another's leftovers in its folder for temporary tables.
+                    .env("TMPDIR", folder)
                     .args(["--no-defaults", "--skip-test-db", "--skip-name-resolve"])
                     .arg("--auth-root-authentication-method=normal")
                     .arg(option("--datadir", &data));
@@ -125,6 +127,7 @@ impl Engine {
                 .map_err(|error| Error::Start(error.to_string()))?;
                 command = as_user(self.user(), &mariadb("mariadbd")?);
                 command
+                    .env("TMPDIR", folder)
                     .args(["--no-defaults", "--bind-address=127.0.0.1"])
                     .args(["--skip-name-resolve", "--max-connections=200"])
                     .arg("--innodb-flush-method=nosync")
