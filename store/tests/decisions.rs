@@ -3,15 +3,13 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::*;
 use escrow_protocol::message;
 use escrow_protocol::transaction::Resolution;
 use escrow_store::memory_disk::Loss;
 use escrow_store::{
     DecisionPage, DecisionQuery, DecisionRecord, Durability, HalfPlaced, MemoryDisk, NewHalf, Op,
-    OpKind, OpPlaced, Reader, Settings, Source, Store,
+    OpKind, OpPlaced, Reader, Source, Store,
 };
 
 const ALL: DecisionQuery<'static> = DecisionQuery {
@@ -21,15 +19,6 @@ const ALL: DecisionQuery<'static> = DecisionQuery {
     decisions_max: 1_000,
     bytes_max: u64::MAX,
 };
-
-fn settings() -> Settings {
-    Settings {
-        segment_bytes: 12 << 10,
-        record_bytes_max: 4 << 10,
-        file_reserved: Duration::from_secs(3600),
-        ..Settings::tiny()
-    }
-}
 
 /// A half and what became of it, told apart by its key.
 struct Case {
@@ -138,11 +127,11 @@ fn decisions_come_in_their_order_with_what_their_halfs_say() {
 #[test]
 fn pages_of_any_size_give_the_same_over_many_segments_and_a_restart() {
     let disk = MemoryDisk::new();
-    let (mut store, _) = open_with(&disk, settings());
+    let (mut store, _) = open_with(&disk, short_segments());
     let cases = cases(&mut store, 40);
     assert!(store.reader().log_range().1.0 > 2 * (12 << 10));
     drop(store);
-    let (store, _) = open_with(&disk.crash(Loss::All), settings());
+    let (store, _) = open_with(&disk.crash(Loss::All), short_segments());
     let reader = store.reader();
     for decisions_max in [1, 7, 1_000] {
         for bytes_max in [0, 100, 5_000, u64::MAX] {
@@ -162,7 +151,7 @@ fn pages_of_any_size_give_the_same_over_many_segments_and_a_restart() {
 
 #[test]
 fn a_time_leaves_out_what_was_decided_before() {
-    let (mut store, _) = open_with(&MemoryDisk::new(), settings());
+    let (mut store, _) = open_with(&MemoryDisk::new(), short_segments());
     let cases = cases(&mut store, 40);
     for skipped in [0, 1, 20, 39, 40] {
         let since_ms = NOW + 1000 * i64::try_from(skipped + 1).unwrap();
@@ -238,7 +227,7 @@ fn let_the_beginning_leave(store: &mut Store, now: i64) {
 #[test]
 fn a_decision_whose_half_has_left_says_what_it_still_knows() {
     const HOUR: i64 = 3_600_000;
-    let (mut store, _) = open_with(&MemoryDisk::new(), settings());
+    let (mut store, _) = open_with(&MemoryDisk::new(), short_segments());
     let half = half_of(&mut store, "G", NOW, "gone");
     let carried = half_of(&mut store, "G", NOW, "carried");
     let_the_beginning_leave(&mut store, NOW);

@@ -14,6 +14,7 @@
 pub mod model;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use escrow_protocol::message::{self, Message};
 use escrow_store::{
@@ -25,6 +26,16 @@ pub const NOW: i64 = 1_700_000_000_000;
 
 pub fn open(disk: &MemoryDisk) -> (Store, RecoveryReport) {
     open_with(disk, Settings::tiny())
+}
+
+/// Segments that are soon full, and leave after an hour.
+pub fn short_segments() -> Settings {
+    Settings {
+        segment_bytes: 12 << 10,
+        record_bytes_max: 4 << 10,
+        file_reserved: Duration::from_secs(3600),
+        ..Settings::tiny()
+    }
 }
 
 pub fn open_with(disk: &MemoryDisk, settings: Settings) -> (Store, RecoveryReport) {

@@ -11,13 +11,13 @@ use escrow_store::{
 };
 
 use crate::common::*;
-use crate::{HOUR, retain, roll, settings};
+use crate::{HOUR, retain, roll};
 
 #[test]
 fn undecided_halfs_are_carried_forward_and_keep_their_handle() {
     for with_checkpoint in [false, true] {
         let disk = MemoryDisk::new();
-        let (mut store, _) = open_with(&disk, settings());
+        let (mut store, _) = open_with(&disk, short_segments());
         let pending = half(&mut store, "T", 1, "U1", b"pending");
         let parked = half(&mut store, "T", 1, "U2", b"parked");
         let done = half(&mut store, "T", 1, "U3", b"done");
@@ -47,7 +47,7 @@ fn undecided_halfs_are_carried_forward_and_keep_their_handle() {
         for reopened in [false, true] {
             if reopened {
                 drop(store);
-                store = open_with(&disk.crash(Loss::All), settings()).0;
+                store = open_with(&disk.crash(Loss::All), short_segments()).0;
             }
             let reader = store.reader();
             assert_eq!(store.half(pending.seq).unwrap(), entry);
@@ -111,7 +111,7 @@ fn a_late_commit_refers_to_a_copy_and_does_not_keep_the_old_segment() {
     let disk = MemoryDisk::new();
     let settings = Settings {
         relocate_after: Duration::from_secs(60),
-        ..settings()
+        ..short_segments()
     };
     let (mut store, _) = open_with(&disk, settings);
     let late = half(&mut store, "T", 0, "U", b"late");
@@ -139,7 +139,7 @@ fn a_late_commit_refers_to_a_copy_and_does_not_keep_the_old_segment() {
 #[test]
 fn a_commit_by_reference_keeps_its_segment_for_the_whole_time() {
     let disk = MemoryDisk::new();
-    let (mut store, _) = open_with(&disk, settings());
+    let (mut store, _) = open_with(&disk, short_segments());
     let half = half(&mut store, "T", 0, "U", b"kept");
     roll(&mut store, NOW);
     store
@@ -159,7 +159,7 @@ fn a_commit_by_reference_keeps_its_segment_for_the_whole_time() {
 fn offsets_sequences_and_metadata_go_on_although_their_records_left() {
     for with_checkpoint in [false, true] {
         let disk = MemoryDisk::new();
-        let (mut store, _) = open_with(&disk, settings());
+        let (mut store, _) = open_with(&disk, short_segments());
         store.set_meta(NOW, "topic/T", b"{}").unwrap();
         for _ in 0..3 {
             send(&mut store, "T", 0, b"x");
@@ -184,7 +184,7 @@ fn offsets_sequences_and_metadata_go_on_although_their_records_left() {
         }
         assert!(store.reader().log_range().0.0 > 2 * (12 << 10));
         drop(store);
-        let (mut store, report) = open_with(&disk.crash(Loss::All), settings());
+        let (mut store, report) = open_with(&disk.crash(Loss::All), short_segments());
         assert!(report.is_clean());
         assert_eq!(store.meta("topic/T"), Some(&b"{}"[..]));
         assert_eq!(store.schedule_progress(4), QueueOffset(11));
@@ -209,7 +209,7 @@ fn a_step_carries_a_bounded_amount_and_nothing_is_left_behind() {
     let disk = MemoryDisk::new();
     let settings = Settings {
         relocate_step_bytes: 2000,
-        ..settings()
+        ..short_segments()
     };
     let (mut store, _) = open_with(&disk, settings);
     let halfs: Vec<_> = (0..12)
@@ -237,7 +237,7 @@ fn a_step_carries_a_bounded_amount_and_nothing_is_left_behind() {
 #[test]
 fn a_carried_half_is_still_its_groups_oldest_with_its_own_store_time() {
     let disk = MemoryDisk::new();
-    let (mut store, _) = open_with(&disk, settings());
+    let (mut store, _) = open_with(&disk, short_segments());
     let oldest = half(&mut store, "T", 1, "U1", b"oldest");
     half_at(&mut store, NOW + 7, "T", 1, "U2", b"later");
     roll(&mut store, NOW + 7);
@@ -245,7 +245,7 @@ fn a_carried_half_is_still_its_groups_oldest_with_its_own_store_time() {
     assert_eq!(retain(&mut store, NOW + 2 * HOUR), 2);
     settle(&mut store);
     drop(store);
-    let (mut store, _) = open_with(&disk.crash(Loss::All), settings());
+    let (mut store, _) = open_with(&disk.crash(Loss::All), short_segments());
     let group = store.name_id("G").unwrap();
     assert_eq!(store.undecided_of(group), 2);
     let Oldest::Half(seq, entry) = store.oldest_undecided_of(group, 10) else {
@@ -265,7 +265,7 @@ fn a_half_can_be_read_between_two_steps_that_carry_it() {
     let disk = MemoryDisk::new();
     let settings = Settings {
         relocate_step_bytes: 500,
-        ..settings()
+        ..short_segments()
     };
     let (mut store, _) = open_with(&disk, settings);
     let halfs: Vec<_> = (0..4)
@@ -283,7 +283,7 @@ fn a_half_can_be_read_between_two_steps_that_carry_it() {
 #[test]
 fn a_half_committed_after_it_was_carried_is_found_by_its_handle_as_long_as_its_bytes_are_kept() {
     let disk = MemoryDisk::new();
-    let (mut store, _) = open_with(&disk, settings());
+    let (mut store, _) = open_with(&disk, short_segments());
     let late = half(&mut store, "T", 0, "late", b"late");
     roll(&mut store, NOW);
     let now = NOW + 2 * HOUR;
@@ -300,7 +300,7 @@ fn a_half_committed_after_it_was_carried_is_found_by_its_handle_as_long_as_its_b
         if checkpointed {
             store.checkpoint(now).unwrap();
             drop(store);
-            store = open_with(&disk.kill(), settings()).0;
+            store = open_with(&disk.kill(), short_segments()).0;
         }
         let HalfLookup::Half(seq, entry) = store.half_at(late.physical).unwrap() else {
             panic!("not found, checkpointed: {checkpointed}");

@@ -4,7 +4,7 @@ use escrow_protocol::transaction::Resolution;
 use escrow_store::{Durability, MemoryDisk, OpKind, Settings, SpaceState, Store, Upkeep};
 
 use crate::common::*;
-use crate::{HOUR, retain, roll, settings};
+use crate::{HOUR, retain, roll};
 
 #[test]
 fn a_log_that_grows_fast_does_not_fill_the_disk_between_two_steps() {
@@ -13,7 +13,7 @@ fn a_log_that_grows_fast_does_not_fill_the_disk_between_two_steps() {
         segment_bytes: 64 << 10,
         free_bytes_clean: 40_000,
         free_bytes_refuse: 40_000,
-        ..settings()
+        ..short_segments()
     };
     disk.set_free_bytes(1 << 20);
     let (mut store, _) = open_with(&disk, limits);
@@ -44,7 +44,7 @@ fn a_full_disk_cleans_then_refuses_messages_then_everything() {
         free_bytes_refuse: 2000,
         free_bytes_reserve: 200,
         free_bytes_stop: 100,
-        ..settings()
+        ..short_segments()
     };
     disk.set_free_bytes(1 << 20);
     let (mut store, _) = open_with(&disk, limits);
@@ -97,7 +97,7 @@ fn a_share_of_the_disk_rules_instead_of_free_bytes_where_one_is_set() {
         free_bytes_clean: 8000,
         used_percent_clean: Some(75),
         delete_hours: vec![4],
-        ..settings()
+        ..short_segments()
     };
     let (mut store, _) = open_with(&disk, settings);
     let noon = NOW - NOW % (24 * HOUR) + 60 * HOUR;
@@ -124,7 +124,7 @@ fn a_share_of_the_disk_rules_instead_of_free_bytes_where_one_is_set() {
 fn expired_segments_leave_in_each_of_the_hours_given_and_in_no_other() {
     let settings = Settings {
         delete_hours: vec![4, 16],
-        ..settings()
+        ..short_segments()
     };
     let (mut store, _) = open_with(&MemoryDisk::new(), settings);
     let midnight = NOW - NOW % (24 * HOUR) + 48 * HOUR;

@@ -8,21 +8,10 @@ mod carried;
 mod disk_space;
 mod rebuilt;
 
-use std::time::Duration;
-
 use common::*;
-use escrow_store::{Durability, Settings, Store};
+use escrow_store::{Durability, Store};
 
 const HOUR: i64 = 3_600_000;
-
-fn settings() -> Settings {
-    Settings {
-        segment_bytes: 12 << 10,
-        record_bytes_max: 4 << 10,
-        file_reserved: Duration::from_secs(3600),
-        ..Settings::tiny()
-    }
-}
 
 /// Fills the current segment, and leaves it.
 fn roll(store: &mut Store, now: i64) {

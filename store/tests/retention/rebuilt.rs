@@ -6,7 +6,7 @@ use escrow_store::{
 };
 
 use crate::common::*;
-use crate::{HOUR, retain, roll, settings};
+use crate::{HOUR, retain, roll};
 
 /// The store as a rebuild from what is left of the log makes it.
 fn rebuilt(disk: &MemoryDisk, settings: Settings) -> (Store, MemoryDisk) {
@@ -22,7 +22,7 @@ fn rebuilt(disk: &MemoryDisk, settings: Settings) -> (Store, MemoryDisk) {
 #[test]
 fn halfs_that_left_are_not_found_after_a_rebuild_and_nothing_looks_damaged() {
     let disk = MemoryDisk::new();
-    let (mut store, _) = open_with(&disk, settings());
+    let (mut store, _) = open_with(&disk, short_segments());
     let gone = half(&mut store, "T", 0, "U", b"gone");
     apply(&mut store, gone.seq, OpKind::Rollback);
     // More than a page of the half queue.
@@ -40,7 +40,7 @@ fn halfs_that_left_are_not_found_after_a_rebuild_and_nothing_looks_damaged() {
     store.checkpoint(NOW + 2 * HOUR).unwrap();
     drop(store);
 
-    let (mut store, disk) = rebuilt(&disk, settings());
+    let (mut store, disk) = rebuilt(&disk, short_segments());
     store.checkpoint(NOW + 2 * HOUR).unwrap();
     let reader = store.reader();
     assert_eq!(
@@ -56,14 +56,14 @@ fn halfs_that_left_are_not_found_after_a_rebuild_and_nothing_looks_damaged() {
     settle(&mut store);
     store.checkpoint(NOW + 3 * HOUR).unwrap();
     drop(store);
-    let (_, report) = open_with(&disk.kill(), settings());
+    let (_, report) = open_with(&disk.kill(), short_segments());
     assert!(report.checkpoint.is_some(), "{report:?}");
 }
 
 #[test]
 fn a_queue_that_was_empty_once_shows_no_offsets_that_left_after_a_rebuild() {
     let disk = MemoryDisk::new();
-    let (mut store, _) = open_with(&disk, settings());
+    let (mut store, _) = open_with(&disk, short_segments());
     let send_at = |store: &mut Store, now: i64| {
         let placed = store
             .append_message(now, &plain("T", 0, b"body", ""), Durability::Written)
@@ -92,7 +92,7 @@ fn a_queue_that_was_empty_once_shows_no_offsets_that_left_after_a_rebuild() {
     assert_eq!(range, (QueueOffset(2), QueueOffset(3)));
     drop(store);
 
-    let (store, _) = rebuilt(&disk, settings());
+    let (store, _) = rebuilt(&disk, short_segments());
     assert_eq!(store.reader().queue_range("T", 0), range);
     let read = bodies_from(&store, range.0);
     assert_eq!(read.len() as u64, range.1.0 - range.0.0);
@@ -110,7 +110,7 @@ fn rot(disk: &MemoryDisk, record: PhysicalOffset) {
 #[test]
 fn a_half_that_cannot_be_read_is_not_forgotten_when_its_record_leaves() {
     let disk = MemoryDisk::new();
-    let (mut store, _) = open_with(&disk, settings());
+    let (mut store, _) = open_with(&disk, short_segments());
     let half = half(&mut store, "T", 0, "U", b"unreadable");
     for _ in 0..5 {
         roll(&mut store, NOW);
@@ -118,7 +118,7 @@ fn a_half_that_cannot_be_read_is_not_forgotten_when_its_record_leaves() {
     drop(store);
     let disk = disk.kill();
     rot(&disk, half.physical);
-    let (mut store, _) = open_with(&disk, settings());
+    let (mut store, _) = open_with(&disk, short_segments());
     // Its record leaves, and what was carried in its place does so too.
     for hours in [2, 4, 6] {
         retain(&mut store, NOW + hours * HOUR);
@@ -127,7 +127,7 @@ fn a_half_that_cannot_be_read_is_not_forgotten_when_its_record_leaves() {
     }
     store.checkpoint(NOW + 7 * HOUR).unwrap();
     drop(store);
-    let (mut store, _) = rebuilt(&disk, settings());
+    let (mut store, _) = rebuilt(&disk, short_segments());
     let entry = store.half(half.seq).unwrap();
     assert_eq!(
         (entry.handle, entry.state),
@@ -140,7 +140,7 @@ fn a_half_that_cannot_be_read_is_not_forgotten_when_its_record_leaves() {
 #[test]
 fn a_half_whose_carried_copy_is_damaged_is_not_forgotten_by_a_rebuild() {
     let disk = MemoryDisk::new();
-    let (mut store, _) = open_with(&disk, settings());
+    let (mut store, _) = open_with(&disk, short_segments());
     let half = half(&mut store, "T", 0, "U", b"carried");
     roll(&mut store, NOW);
     let copy = store.end();
@@ -150,7 +150,7 @@ fn a_half_whose_carried_copy_is_damaged_is_not_forgotten_by_a_rebuild() {
     store.checkpoint(NOW + 2 * HOUR).unwrap();
     drop(store);
     rot(&disk, copy);
-    let (store, _) = rebuilt(&disk, settings());
+    let (store, _) = rebuilt(&disk, short_segments());
     let entry = store.half(half.seq).unwrap();
     assert_eq!(
         (entry.handle, entry.state),
