@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use escrow_client::database::{BoundProducer, BoundSettings};
 use escrow_client::{Client, Message};
+use sqlx::{Postgres, Row};
 
 use crate::broker::{TOPIC, TestBroker, in_time};
 use crate::engine::{Database, Engine};
@@ -72,4 +73,16 @@ impl<DB: Engine> Shop<DB> {
 /// The message that stands for an order: its body is the order's id.
 pub(crate) fn placed(order: &str) -> Message {
     Message::new(TOPIC, order.to_owned())
+}
+
+impl Shop<Postgres> {
+    /// The pool's next connection is in no transaction: within one that was left, now() would be older. (A simple query: one
+    /// time for both.)
+    pub(crate) async fn is_outside_a_transaction(&self) -> bool {
+        let row = sqlx::raw_sql("SELECT now() = statement_timestamp()")
+            .fetch_one(&self.database.pool)
+            .await
+            .unwrap();
+        row.get(0)
+    }
 }
