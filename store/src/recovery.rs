@@ -63,14 +63,12 @@ pub(crate) fn recover(
     let (state, checkpointing, resume) =
         load_checkpoint(disk, settings, &segments, now_ms, &mut report)?;
     let scan = Scan::new(&segments, settings.record_bytes_max);
-    // A segment that an open had to make because the newest was gone begins where the checkpoint ends.
-    let first = |segment: &Segment| resume.end.max(segment.start + SEGMENT_HEADER_BYTES);
     let mut replay = Replay {
         disk,
         settings,
         durable: resume.end,
         window: VecDeque::new(),
-        at: scan.segment_of(resume.end).map_or(resume.end, first),
+        at: resume.end,
         scan,
         previous: (resume.end
             > segments.first().map_or(0, |segment| segment.start) + SEGMENT_HEADER_BYTES)

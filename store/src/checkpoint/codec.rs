@@ -7,7 +7,7 @@ use crate::hash::crc32c;
 use crate::ids::wide;
 use crate::le::{Le, put_bytes32, put_str16};
 use crate::queues::Lost;
-use crate::record::header::records_max;
+use crate::record::header::{is_time, records_max};
 use crate::state::SegmentUse;
 
 const MAGIC: [u8; 8] = *b"ESCROWCP";
@@ -253,6 +253,7 @@ impl Content {
         let records = records_max(end);
         let pages = self.half_next.div_ceil(ENTRIES_PER_PAGE);
         end <= OFFSET_MAX
+            && is_time(self.position.last_timestamp)
             && self.half_next <= records
             && self.half_first_kept <= self.half_next
             && self

@@ -9,9 +9,9 @@ use crate::checkpoint::{self, Checkpointing};
 use crate::commit_log::Resume;
 use crate::disk::Disk;
 use crate::ids::wide;
-use crate::record::Header;
 use crate::record::header::ALIGNMENT;
-use crate::segment::Segment;
+use crate::record::{HEADER_BYTES, Header};
+use crate::segment::{SEGMENT_HEADER_BYTES, Segment};
 use crate::state::{NotApplied, State};
 use crate::{Error, PhysicalOffset, Settings};
 
@@ -44,6 +44,13 @@ enum Verdict {
 impl<'a> Replay<'a> {
     pub(super) fn run(&mut self) -> Result<(), Error> {
         while let Some(segment) = self.scan.segment_of(self.at) {
+            // Damage may reach to the start of a segment that an earlier open made behind it, and to where an older segment has no
+            // room left for a record.
+            self.at = self.at.max(segment.start + SEGMENT_HEADER_BYTES);
+            if segment.end().saturating_sub(self.at) < wide(HEADER_BYTES) {
+                self.at = segment.end();
+                continue;
+            }
             match self.scan.at(segment, self.at, self.previous)? {
                 Found::Record(stored) => {
                     let header = stored.header;
