@@ -207,8 +207,14 @@ impl Segment {
 
     /// Bytes in the file, at most those that belong to the segment.
     pub(crate) fn file_end(&self) -> Result<u64, Error> {
-        let size = self.file.size().map_err(Error::disk("size", &self.name))?;
-        Ok(self.start.saturating_add(size.min(self.bytes)))
+        Ok(self
+            .start
+            .saturating_add(self.file_bytes()?.min(self.bytes)))
+    }
+
+    /// Bytes in the file.
+    pub(crate) fn file_bytes(&self) -> Result<u64, Error> {
+        self.file.size().map_err(Error::disk("size", &self.name))
     }
 }
 

@@ -16,6 +16,9 @@ const FORMAT: u32 = 2;
 /// No log comes so far: a page of the half queue keeps seven bytes of an offset.
 const OFFSET_MAX: u64 = (1 << 56) - 1;
 
+/// Nor does anybody write so many checkpoints, or runs of the key index.
+const COUNT_MAX: u64 = OFFSET_MAX;
+
 /// A larger file is not read: it cannot be a checkpoint.
 pub(crate) const BYTES_MAX: u64 = 1 << 32;
 
@@ -180,7 +183,7 @@ impl Content {
                 known: FORMAT,
             });
         }
-        Ok(Content::decode_body(le))
+        Ok(Content::decode_body(le).filter(Content::can_be_counted_on))
     }
 
     fn decode_body(mut le: Le<'_>) -> Option<Content> {
@@ -244,6 +247,13 @@ impl Content {
             next_run,
             runs,
         })
+    }
+
+    /// Whether there is a next generation, run and queue: nobody comes near the end of these numbers.
+    fn can_be_counted_on(&self) -> bool {
+        self.generation <= COUNT_MAX
+            && self.next_run <= COUNT_MAX
+            && self.next_number <= u32::MAX / 2
     }
 
     /// Nothing can have been counted of which there is more than the log before the checkpoint can hold; anything else is

@@ -17,10 +17,16 @@ impl<'a> Replay<'a> {
         kind: CutKind,
         records: u64,
     ) -> Result<(), Error> {
-        let end = self.scan.content_end(self.at, u64::MAX)?;
+        let mut end = self.scan.content_end(self.at, u64::MAX)?;
+        // A file that is longer than its segment: what is behind would come to light once the segments behind it have left.
+        let mut whole = segment.clone();
+        whole.bytes = whole.bytes.max(segment.file_bytes()?);
+        if whole.bytes > segment.bytes {
+            end = whole.end();
+        }
         let mut saved = Vec::new();
         if end > self.at {
-            saved.push(self.save(segment, end)?);
+            saved.push(self.save(&whole, end)?);
             self.zero(segment, end)?;
             segment
                 .file
