@@ -90,6 +90,7 @@ pub mod migrate;
 #[cfg(feature = "mysql")]
 mod mysql;
 pub mod outcome;
+mod parameters;
 #[cfg(feature = "postgres")]
 mod postgres;
 pub mod producer;

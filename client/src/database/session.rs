@@ -14,7 +14,6 @@ use tokio::time::timeout;
 
 use super::marker::{MarkerDb, MarkerError, TxId};
 use super::outcome::Cause;
-use super::steps::tell;
 
 /// How long one step of the protocol may take. A server that is silent for longer is given up: what became of the
 /// transaction is then asked on another connection.
@@ -179,6 +178,7 @@ impl<DB: MarkerDb> Drop for Session<DB> {
 }
 
 /// The fence, then COMMIT: for engines that need two round trips.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub(super) async fn fence_then_commit<DB: MarkerDb>(
     connection: &mut DB::Connection,
     ids: &[TxId],
@@ -189,7 +189,7 @@ pub(super) async fn fence_then_commit<DB: MarkerDb>(
     }
     // Only now: a nested transaction that was dropped may have been rolled back just before the fence.
     whole::<DB>(connection)?;
-    tell("committing", ids);
+    super::steps::tell("committing", ids);
     let commit = DB::TransactionManager::commit(connection);
     commit.await.map_err(Cause::Commit)
 }
