@@ -35,7 +35,8 @@ fn told<T>(result: Result<T, Error>) -> Told<Option<T>> {
     match result {
         Ok(value) => Told::Known(Some(value)),
         Err(Error::NotFound { .. }) => Told::Known(None),
-        Err(Error::Damaged { .. }) => Told::Damaged,
+        // What a newer version wrote is left alone as what is damaged.
+        Err(Error::Damaged { .. } | Error::OtherFormat { .. }) => Told::Damaged,
         Err(error) => panic!("{error}"),
     }
 }
