@@ -146,10 +146,22 @@ impl RunFiles {
         }
     }
 
+    /// Opens the run's file; one that is gone is damage.
+    fn open(&self, run: &Run) -> Result<(Arc<dyn DiskFile>, String), Error> {
+        let name = name(run.id);
+        match self.disk.open(&name) {
+            Ok(file) => Ok((file, name)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                run.is_damaged.store(true, Ordering::Relaxed);
+                Err(damaged(&name, 0, "run of the key index is gone"))
+            }
+            Err(error) => Err(Error::disk("open", &name)(error)),
+        }
+    }
+
     /// Records under `hash`, newest first.
     pub(crate) fn find(&self, run: &Run, hash: u64) -> Result<Vec<u64>, Error> {
-        let name = name(run.id);
-        let file = self.disk.open(&name).map_err(Error::disk("open", &name))?;
+        let (file, name) = self.open(run)?;
         let fences = match run.fences.get() {
             Some(fences) => fences,
             None => {
@@ -240,8 +252,7 @@ impl RunFiles {
     ) -> Result<impl Iterator<Item = Result<Item, Error>>, Error> {
         let mut cursors = Vec::new();
         for run in runs {
-            let name = name(run.id);
-            let file = self.disk.open(&name).map_err(Error::disk("open", &name))?;
+            let (file, name) = self.open(run)?;
             cursors.push(Cursor {
                 file,
                 name,
@@ -347,12 +358,16 @@ fn read_page(
     let mut page = vec![0; PAGE_BYTES];
     let at = number * wide(PAGE_BYTES);
     read_full(file, &mut page, at).map_err(Error::disk("read", name))?;
-    decode_page(&page, number, per_entry).ok_or_else(|| Error::Damaged {
-        file: name.to_owned(),
+    decode_page(&page, number, per_entry).ok_or_else(|| damaged(name, at, "key index page"))
+}
+
+fn damaged(file: &str, at: u64, what: &'static str) -> Error {
+    Error::Damaged {
+        file: file.to_owned(),
         at,
         offset: PhysicalOffset(0),
-        what: "key index page",
-    })
+        what,
+    }
 }
 
 fn read_items(file: &dyn DiskFile, name: &str, number: u64) -> Result<Vec<Item>, Error> {
