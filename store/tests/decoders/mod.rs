@@ -108,6 +108,8 @@ fn survive(disk: &MemoryDisk, derived: Derived) {
     // What damage hid in the log, pages that were written before it may tell later; and damage below a checkpoint is met only
     // when its files are given up.
     let is_whole = found.damaged.is_empty() && last.damaged.is_empty();
+    // So do files that were written before durable bytes of the log were cut, until they are given up.
+    let is_whole = is_whole && (found.cut.is_none() || last.checkpoint.is_some());
     if derived == Derived::None || (derived == Derived::FromTheLog && is_whole) {
         then.must_be(&Shown::of(&store), "what was appended is there");
     }
