@@ -257,6 +257,11 @@ impl HalfQueue {
         self.table.get(seq.0)
     }
 
+    /// The first sequence from `seq` on of which memory has something.
+    pub(crate) fn next_in_memory(&self, seq: u64) -> Option<u64> {
+        self.table.range(seq).next().map(|(seq, _)| seq)
+    }
+
     /// What memory has of a half.
     pub(crate) fn in_memory_row(&self, seq: HalfSeq) -> Option<Row> {
         self.row(seq.0)

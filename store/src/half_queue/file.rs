@@ -1,6 +1,9 @@
 //! The half queue's files: `half/<number>`, 1280 pages each. Written at checkpoints, read for decided halfs and at open.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::Error;
 use crate::disk::{Disk, DiskFile, read_full};
@@ -22,6 +25,8 @@ const PAGES_AT_A_TIME: u64 = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct HalfFiles {
     disk: Arc<dyn Disk>,
+    /// The numbers of the files that are there, once somebody has asked. Of a long history few are.
+    there: Arc<Mutex<Option<BTreeSet<u64>>>>,
 }
 
 fn name(page: u64) -> String {
@@ -34,7 +39,47 @@ fn position(page: u64) -> u64 {
 
 impl HalfFiles {
     pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
-        HalfFiles { disk }
+        HalfFiles {
+            disk,
+            there: Arc::default(),
+        }
+    }
+
+    /// The first page from `page` on whose file is there.
+    pub(crate) fn next_in_a_file(&self, page: u64) -> Result<Option<u64>, Error> {
+        let mut there = self.there.lock();
+        let numbers = match &mut *there {
+            Some(numbers) => numbers,
+            unknown => unknown.insert(self.list()?.collect()),
+        };
+        let number = numbers.range(page / PAGES_PER_FILE..).next();
+        Ok(number.map(|number| page.max(number.saturating_mul(PAGES_PER_FILE))))
+    }
+
+    fn list(&self) -> Result<impl Iterator<Item = u64>, Error> {
+        let names = self.disk.list(HALF_FOLDER);
+        let names = names.map_err(Error::disk("list", HALF_FOLDER))?;
+        Ok(names.into_iter().filter_map(|short| short.parse().ok()))
+    }
+
+    fn create(&self, page: u64) -> Result<Arc<dyn DiskFile>, Error> {
+        let name = name(page);
+        let file = self.disk.create(&name);
+        let file = file.map_err(Error::disk("create", &name))?;
+        if let Some(there) = &mut *self.there.lock() {
+            there.insert(page / PAGES_PER_FILE);
+        }
+        Ok(file)
+    }
+
+    fn remove(&self, page: u64) -> Result<(), Error> {
+        let name = name(page);
+        let removed = self.disk.remove(&name);
+        removed.map_err(Error::disk("remove", &name))?;
+        if let Some(there) = &mut *self.there.lock() {
+            there.remove(&(page / PAGES_PER_FILE));
+        }
+        Ok(())
     }
 
     fn open(&self, page: u64) -> Result<(String, Arc<dyn DiskFile>), Error> {
@@ -129,10 +174,9 @@ impl HalfFiles {
             let name = name(first.number);
             let file = match self.disk.open(&name) {
                 Ok(file) => file,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => self
-                    .disk
-                    .create(&name)
-                    .map_err(Error::disk("create", &name))?,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    self.create(first.number)?
+                }
                 Err(error) => return Err(Error::disk("open", &name)(error)),
             };
             left.extend(write_group(&*file, &name, group)?);
@@ -153,14 +197,7 @@ impl HalfFiles {
         kept: &[(u64, u64)],
         log_start: u64,
     ) -> Result<(), Error> {
-        for short in self
-            .disk
-            .list(HALF_FOLDER)
-            .map_err(Error::disk("list", HALF_FOLDER))?
-        {
-            let Ok(number) = short.parse::<u64>() else {
-                continue;
-            };
+        for number in self.list()? {
             let (start, end) = (
                 number.saturating_mul(PAGES_PER_FILE),
                 (number + 1).saturating_mul(PAGES_PER_FILE),
@@ -168,10 +205,7 @@ impl HalfFiles {
             let used = kept.iter().any(|run| run.0 < end && start < run.1);
             let is_below = end.saturating_mul(ENTRIES_PER_PAGE) <= seq;
             if is_below && !used && !self.has_carried(start, end, log_start)? {
-                let name = name(start);
-                self.disk
-                    .remove(&name)
-                    .map_err(Error::disk("remove", &name))?;
+                self.remove(start)?;
             }
         }
         Ok(())
@@ -204,6 +238,7 @@ impl HalfFiles {
                 .remove(&name)
                 .map_err(Error::disk("remove", &name))?;
         }
+        *self.there.lock() = None;
         Ok(())
     }
 }

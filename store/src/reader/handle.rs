@@ -58,7 +58,8 @@ impl Shared {
     /// The first half from `from` on, before `end`, of which anything is known. Places that damage took, or retention, are vacant.
     fn first_row(&self, from: u64, end: u64) -> Result<Option<(HalfSeq, Row)>, Error> {
         let mut at = from;
-        while at < end {
+        while let Some(next) = self.next_known(at, end)? {
+            at = next;
             let page = at / ENTRIES_PER_PAGE;
             let page_end = (page + 1) * ENTRIES_PER_PAGE;
             let mut rows = None;
@@ -82,6 +83,24 @@ impl Shared {
             at = page_end;
         }
         Ok(None)
+    }
+
+    /// The first sequence from `at` on, before `end`, whose page may say something. Of those that retention has let go only few
+    /// pages are left, and as many halfs may have been before them as there ever were: nobody can look at each.
+    fn next_known(&self, at: u64, end: u64) -> Result<Option<u64>, Error> {
+        let (first_kept, in_memory) = {
+            let halfs = self.halfs.read();
+            (halfs.first_kept(), halfs.next_in_memory(at))
+        };
+        let next = if at < first_kept {
+            let page = self.half_files.next_in_a_file(at / ENTRIES_PER_PAGE)?;
+            let in_a_file = page.map(|page| at.max(page.saturating_mul(ENTRIES_PER_PAGE)));
+            let next = [in_memory, in_a_file].into_iter().flatten().min();
+            next.unwrap_or(first_kept).min(first_kept)
+        } else {
+            at
+        };
+        Ok((next < end).then_some(next))
     }
 
     fn rows(&self, page: u64, place: Where) -> Result<Vec<Option<Row>>, Error> {
