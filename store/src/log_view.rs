@@ -46,8 +46,14 @@ impl LogView {
         }
     }
 
+    /// Adds a segment. The one before it ends where it starts: an open may have had to begin one behind a gap, and what was in the
+    /// gap is lost, not gone with the oldest.
     pub(crate) fn add_segment(&self, segment: Segment) {
-        self.segments.write().insert(segment.start, segment);
+        let mut segments = self.segments.write();
+        if let Some((_, before)) = segments.range_mut(..segment.start).next_back() {
+            before.bytes = segment.start - before.start;
+        }
+        segments.insert(segment.start, segment);
     }
 
     pub(crate) fn remove_segment(&self, start: u64) -> Option<Segment> {
