@@ -45,15 +45,37 @@ impl HalfFiles {
         }
     }
 
-    /// The first page from `page` on whose file is there.
+    /// The first page from `page` on that a file has.
     pub(crate) fn next_in_a_file(&self, page: u64) -> Result<Option<u64>, Error> {
+        let mut from = Some(page / PAGES_PER_FILE);
+        while let Some(first) = from {
+            let Some(number) = self.next_file(first)? else {
+                break;
+            };
+            let next = page.max(number.saturating_mul(PAGES_PER_FILE));
+            match self.open(next) {
+                Ok((name, file)) => {
+                    let size = file.size().map_err(Error::disk("size", &name))?;
+                    if position(next) < size {
+                        return Ok(Some(next));
+                    }
+                }
+                // It has just been removed.
+                Err(error) if is_missing(&error) => {}
+                Err(error) => return Err(error),
+            }
+            from = number.checked_add(1);
+        }
+        Ok(None)
+    }
+
+    fn next_file(&self, number: u64) -> Result<Option<u64>, Error> {
         let mut there = self.there.lock();
         let numbers = match &mut *there {
             Some(numbers) => numbers,
             unknown => unknown.insert(self.list()?.collect()),
         };
-        let number = numbers.range(page / PAGES_PER_FILE..).next();
-        Ok(number.map(|number| page.max(number.saturating_mul(PAGES_PER_FILE))))
+        Ok(numbers.range(number..).next().copied())
     }
 
     fn list(&self) -> Result<impl Iterator<Item = u64>, Error> {
