@@ -38,6 +38,9 @@ BESIDE_CEILING = ("the ceiling finds four values in a frame and is done; a broke
                   "queue entry, and encodes a record of its own, and on two cores all this is taken from what the generator needs")
 BESIDE_APACHE = "Apache, once its JVM is warm and it is not drowned by its own backlog, commits three times what the aim was set by"
 
+AFTER_A_FILL = ("the figure of a broker that has just taken nine million of them, with the newest bytes and the blocks of the key index that wait for "
+                "their checkpoint; freshly started, each takes 81")
+
 TRIED = ("What was tried for the throughput of transactions, in paired runs of 16 × 16, async: blocks of one size for the newest bytes, headers "
          "without copies and jemalloc (together 137 to 165 thousand/s; kept); mimalloc (129 where jemalloc had 151); one runtime thread (96 where two "
          "have 123); no zeros ahead of the log (no difference in five pairs); a log thread that waits awake for up to 200 µs (none in three). Requests "
@@ -62,7 +65,7 @@ AIMS = [
     ("log and derived files per committed 1 KiB transaction, KiB", "{:.2f}", "<=", 1.75,
      lambda r: cost(r, "async escrow", "log_and_derived") / 1024, ""),
     ("idle resident memory, MiB", "{:.0f}", "<=", 30, lambda r: cost(r, "async escrow", "idle_mib"), ""),
-    ("memory per pending half, bytes", "{:.0f}", "<=", 100, lambda r: max(restart.per_half(r["restart"])), ""),
+    ("memory per pending half, bytes", "{:.1f}", "<=", 100, lambda r: max(restart.per_half(r["restart"])), AFTER_A_FILL),
     ("start to first accepted send, empty, s", "{:.3f}", "<=", 0.1, lambda r: median(r["restart"]["empty"]["escrow"]), ""),
     ("the same with 1 M pending, after SIGKILL, s", "{:.2f}", "<=", 2, lambda r: r["restart"]["pending"][0]["after_kill"], ""),
     ("the same with 10 M pending, after SIGKILL, s", "{:.2f}", "<=", 15, lambda r: r["restart"]["pending"][1]["after_kill"], ""),
@@ -82,6 +85,6 @@ def table(recorded):
             lines.append(f"| {measure} | {'at least' if way == '>=' else 'at most'} {aim:g} | not measured | |")
             continue
         met = measured >= aim if way == ">=" else measured <= aim
-        missed = f"**missed** by {abs(measured - aim) / aim:.0%}{': ' + why if why else ''}"
+        missed = f"**missed** by {abs(measured - aim) / aim:.1%}{': ' + why if why else ''}"
         lines.append(f"| {measure} | {'at least' if way == '>=' else 'at most'} {aim:g} | {form.format(measured)} | {'met' if met else missed} |")
     return [*lines, "", TRIED, ""]
