@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) last_half_at: u64,
     /// Replay began at a log whose beginning has left, and has met no half yet: the files keep nothing below the first.
     pub(crate) first_half_is_unknown: bool,
+    /// The newest commit, ms, of a half whose bytes have left: replay can meet what retention has let go since the checkpoint.
+    pub(crate) left_referred: Option<i64>,
 }
 
 /// Why a record is not applied.
@@ -87,6 +89,7 @@ impl State {
             recent_words: RecentWords::new(),
             last_half_at: 0,
             first_half_is_unknown: false,
+            left_referred: None,
         }
     }
 
@@ -99,8 +102,9 @@ impl State {
 
     /// Notes that a commit refers to bytes at `place`.
     fn note_reference(&mut self, place: u64, store_timestamp: i64) {
-        if let Some((_, used)) = self.segments.range_mut(..=place).next_back() {
-            used.referred = used.referred.max(store_timestamp);
+        match self.segments.range_mut(..=place).next_back() {
+            Some((_, used)) => used.referred = used.referred.max(store_timestamp),
+            None => self.left_referred = self.left_referred.max(Some(store_timestamp)),
         }
     }
 

@@ -14,6 +14,8 @@ impl Replay<'_> {
     pub(super) fn open_log(mut self, now_ms: i64) -> Result<Recovered, Error> {
         if self.report.checkpoint.is_none() && self.state.shared.log.start() > 0 {
             raise_minimums(&self.state.shared, i64::MAX)?;
+        } else if let Some(newest) = self.state.left_referred {
+            raise_minimums(&self.state.shared, newest)?;
         }
         if self.state.first_half_is_unknown {
             let mut halfs = self.state.shared.halfs.write();

@@ -320,3 +320,30 @@ fn a_half_committed_after_it_was_carried_is_found_by_its_handle_as_long_as_its_b
         Lookup::NotFound
     );
 }
+
+#[test]
+fn a_message_that_left_since_the_checkpoint_has_left_for_the_next_open_too() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open_with(&disk, short_segments());
+    let late = half(&mut store, "T", 0, "U1", b"late");
+    roll(&mut store, NOW);
+    store.checkpoint(NOW).unwrap();
+    commit(&mut store, late.seq, 0);
+    send(&mut store, "T", 0, b"next");
+    settle(&mut store);
+    roll(&mut store, NOW + HOUR);
+    retain(&mut store, NOW + HOUR + HOUR / 2);
+    let range = store.reader().queue_range("T", 0);
+    assert!(range.0.0 >= 1, "{range:?}");
+    drop(store);
+    let (store, report) = open_with(&disk.kill(), short_segments());
+    assert!(report.checkpoint.is_some(), "{report:?}");
+    let reader = store.reader();
+    let (first, end) = reader.queue_range("T", 0);
+    assert_eq!(end, range.1);
+    for (offset, entry) in (first.0..).zip(reader.entries("T", 0, first, 8).unwrap()) {
+        reader
+            .delivered("T", 0, QueueOffset(offset), &entry)
+            .unwrap_or_else(|error| panic!("{offset}: {error}"));
+    }
+}
