@@ -31,22 +31,29 @@ impl Shared {
             return Ok(carried);
         }
         // Those that were decided after they had been carried come before those whose records are in the log.
-        match self.search_handle(handle, 0, first)? {
-            None => self.search_handle(handle, first, next),
-            found => Ok(found),
+        let mut damaged = None;
+        for (low, high) in [(0, first), (first, next)] {
+            let found = self.search_handle(handle, low, high, &mut damaged)?;
+            if found.is_some() {
+                return Ok(found);
+            }
         }
+        // It may be in a page that cannot be read.
+        damaged.map_or(Ok(None), Err)
     }
 
-    /// A binary search among the sequences from `low` up to and without `high`.
+    /// A binary search among the sequences from `low` up to and without `high`. Damaged pages, the first of which goes to `damaged`,
+    /// are passed over: they hide no other page's halfs.
     fn search_handle(
         &self,
         handle: PhysicalOffset,
         mut low: u64,
         mut high: u64,
+        damaged: &mut Option<Error>,
     ) -> Result<Option<HalfSeq>, Error> {
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.first_row(middle, high)? {
+            match self.first_row(middle, high, damaged)? {
                 Some((seq, row)) if row.entry.handle == handle => return Ok(Some(seq)),
                 Some((seq, row)) if row.entry.handle < handle => low = seq.0 + 1,
                 _ => high = middle,
@@ -56,7 +63,12 @@ impl Shared {
     }
 
     /// The first half from `from` on, before `end`, of which anything is known. Places that damage took, or retention, are vacant.
-    fn first_row(&self, from: u64, end: u64) -> Result<Option<(HalfSeq, Row)>, Error> {
+    fn first_row(
+        &self,
+        from: u64,
+        end: u64,
+        damaged: &mut Option<Error>,
+    ) -> Result<Option<(HalfSeq, Row)>, Error> {
         let mut at = from;
         while let Some(next) = self.next_known(at, end)? {
             at = next;
@@ -71,7 +83,13 @@ impl Shared {
                     Where::File | Where::Left => {
                         let rows = match &rows {
                             Some(rows) => rows,
-                            None => rows.insert(self.rows(page, place)?),
+                            None => rows.insert(match self.rows(page, place) {
+                                Err(error @ Error::Damaged { .. }) => {
+                                    damaged.get_or_insert(error);
+                                    Vec::new()
+                                }
+                                read => read?,
+                            }),
                         };
                         rows.get(narrow(seq % ENTRIES_PER_PAGE)).copied().flatten()
                     }
