@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use common::model::{Model, QUEUES, TOPICS, script};
 use common::*;
 use escrow_store::{
-    Disk, Error, HalfEntry, HalfSeq, HalfState, Lookup, MemoryDisk, PhysicalOffset, Settings, Store,
+    Disk, Error, HalfEntry, HalfLookup, HalfSeq, HalfState, Lookup, MemoryDisk, OpKind,
+    PhysicalOffset, Settings, Store,
 };
 
 const LOG: &str = "log/00000000000000000000";
@@ -375,4 +376,38 @@ fn a_lost_run_is_lived_with(lose: impl Fn(&MemoryDisk, &str)) {
     drop(store);
     let (_, report) = open(&disk.kill());
     assert!(report.checkpoint.is_some(), "rebuilt once: {report:?}");
+}
+
+#[test]
+fn a_damaged_page_of_the_half_queue_hides_no_half_of_another_page_from_its_handle() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open(&disk);
+    let halfs: Vec<_> = (0..150)
+        .map(|n| half(&mut store, "T", 0, &format!("U{n}"), b"x"))
+        .collect();
+    for half in &halfs {
+        apply(&mut store, half.seq, OpKind::Rollback);
+    }
+    settle(&mut store);
+    store.checkpoint(NOW).unwrap();
+    drop(store);
+    // The second page of three, and a record that only the first knows then.
+    for (name, at) in [
+        ("half/000000000000", 4096 + 100),
+        (
+            "log/00000000000000000000",
+            halfs[5].physical.0 as usize + 20,
+        ),
+    ] {
+        let mut bytes = disk.bytes(name).unwrap();
+        bytes[at] ^= 1;
+        disk.set_bytes(name, bytes);
+    }
+    let (store, report) = open(&disk.kill());
+    assert!(report.checkpoint.is_some(), "{report:?}");
+    let found = store.half_at(halfs[5].physical);
+    assert!(
+        matches!(found, Ok(HalfLookup::Half(seq, _)) if seq == halfs[5].seq),
+        "{found:?}"
+    );
 }
