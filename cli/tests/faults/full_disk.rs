@@ -2,7 +2,7 @@
 
 use crate::audit::Audit;
 use crate::broker::{Serve, Setup, await_that};
-use crate::scene::Scene;
+use crate::scene::{Scene, times};
 use crate::volume::Volume;
 
 const SERVICE_NOT_AVAILABLE: i32 = 14;
@@ -105,6 +105,13 @@ fn refused_clearly(met: &crate::traffic::Met, cause: &str) {
 #[test]
 fn a_file_system_that_turns_read_only_stops_writes_alone_and_a_restart_goes_on_once_it_is_repaired()
 {
+    // Whatever is under way at that moment.
+    for _ in 0..times(8) {
+        turns_read_only();
+    }
+}
+
+fn turns_read_only() {
     let mut scene = Scene::set();
     let volume = Volume::ext4(160);
     let setup = setup(&volume);

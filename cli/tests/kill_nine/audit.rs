@@ -86,10 +86,11 @@ impl Audit {
                 for (key, _) in halfs {
                     ledger.end_sent(key, decision);
                 }
-                for (key, reply) in end_all(&mut wire, halfs, decision)? {
+                let replies = end_all(&mut wire, halfs, decision)?;
+                for ((_, handle), (key, reply)) in halfs.iter().zip(replies) {
                     assert_eq!(
                         reply.code, 0,
-                        "{key}: an acknowledged half is gone: {reply:?}"
+                        "{key}: an acknowledged half is gone ({sent:?} was sent, {handle:?}): {reply:?}"
                     );
                     ledger.end_acked(key, decision);
                 }

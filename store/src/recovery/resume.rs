@@ -64,11 +64,7 @@ impl Replay<'_> {
             bytes: self.settings.segment_bytes,
             created: now_ms,
         };
-        let segment = Segment::create(&**self.disk, header, None)?;
-        segment
-            .file
-            .sync()
-            .map_err(Error::disk("sync", &segment.name))?;
+        let segment = Segment::create(&**self.disk, header)?;
         self.disk
             .sync_folder(LOG_FOLDER)
             .map_err(Error::disk("sync", LOG_FOLDER))?;
