@@ -46,8 +46,6 @@ impl Store {
             return Ok(report);
         };
         if !self.relocate_out_of(now_ms, leaving, &mut report)? {
-            // Readers look for what was carried where it is now.
-            self.log.write()?;
             report.is_unfinished = true;
             return Ok(report);
         }
@@ -89,20 +87,30 @@ impl Store {
         report: &mut RetentionReport,
     ) -> Result<bool, Error> {
         let (halfs, is_all) = self.undecided_in(leaving);
+        let (mut all_carried, mut outcome) = (Vec::new(), Ok(is_all));
         for seq in halfs {
-            match self.relocate(now_ms, seq) {
-                Ok(bytes) => {
+            match self.carry(now_ms, seq) {
+                Ok(carried) => {
                     report.relocated += 1;
-                    report.relocated_bytes += bytes;
+                    report.relocated_bytes += carried.bytes;
+                    all_carried.push(carried);
                 }
                 Err(Error::Damaged { .. } | Error::NotFound { .. }) => {
                     self.relocate_without_bytes(now_ms, seq)?;
                     report.unreadable += 1;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
             }
         }
-        Ok(is_all)
+        // Readers look for a half where it was until it is there, also if it never comes to be.
+        self.log.write()?;
+        for carried in all_carried {
+            self.look_there(&carried);
+        }
+        outcome
     }
 
     /// Undecided halfs with their bytes in the segment, about as many as one step carries; and whether these are all.

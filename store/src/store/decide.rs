@@ -90,6 +90,16 @@ pub struct OpPlaced {
     pub queue_offset: Option<QueueOffset>,
 }
 
+/// A half whose bytes were carried forward.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    seq: HalfSeq,
+    place: u64,
+    entry: HalfEntry,
+    /// What was written for it.
+    pub(crate) bytes: u64,
+}
+
 impl Store {
     /// Stages what happens to a half message and applies it. A commit assigns the queue offset.
     ///
@@ -250,8 +260,15 @@ impl Store {
         self.half_row(seq)
     }
 
-    /// Copies a half's bytes to the end of the log. Its handle stays. Gives the bytes written.
-    pub(crate) fn relocate(&mut self, now_ms: i64, seq: HalfSeq) -> Result<u64, Error> {
+    /// Copies a half's bytes to the end of the log. Its handle stays.
+    pub(crate) fn relocate(&mut self, now_ms: i64, seq: HalfSeq) -> Result<(), Error> {
+        let carried = self.carry(now_ms, seq)?;
+        self.look_there(&carried);
+        Ok(())
+    }
+
+    /// Stages a copy of a half's bytes; the half is still where it was.
+    pub(crate) fn carry(&mut self, now_ms: i64, seq: HalfSeq) -> Result<Carried, Error> {
         let row = self.state.shared.half_row(seq)?.ok_or(Error::NotFound {
             what: "half message",
         })?;
@@ -285,12 +302,18 @@ impl Store {
             .log
             .append(head, now_ms, len, |_, out| body.put(out, &half_bytes))?;
         self.note(&span);
-        self.state
-            .shared
-            .halfs
-            .write()
-            .relocate(seq, span.offset, row.entry);
-        Ok(span.end - span.offset)
+        Ok(Carried {
+            seq,
+            place: span.offset,
+            bytes: span.end - span.offset,
+            entry: row.entry,
+        })
+    }
+
+    /// From now on a half is where its bytes were carried to.
+    pub(crate) fn look_there(&self, carried: &Carried) {
+        let mut halfs = self.state.shared.halfs.write();
+        halfs.relocate(carried.seq, carried.place, carried.entry);
     }
 
     /// Says of a half whose bytes cannot be read that there is one, so that it is not forgotten with its record.

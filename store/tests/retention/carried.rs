@@ -107,6 +107,18 @@ fn undecided_halfs_are_carried_forward_and_keep_their_handle() {
 }
 
 #[test]
+fn a_half_that_could_not_be_carried_is_read_where_it_was() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open_with(&disk, short_segments());
+    let pending = half(&mut store, "T", 1, "U1", b"pending");
+    roll(&mut store, NOW);
+    disk.fail_write_after(0);
+    store.retention_step(NOW + 2 * HOUR).unwrap_err();
+    let image = store.reader().half_image(pending.seq).unwrap();
+    assert_eq!(message::decode(&image).unwrap().body, b"pending");
+}
+
+#[test]
 fn a_late_commit_refers_to_a_copy_and_does_not_keep_the_old_segment() {
     let disk = MemoryDisk::new();
     let settings = Settings {
