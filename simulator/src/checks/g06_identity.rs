@@ -54,8 +54,9 @@ impl Check for Identity {
                     }
                 }
             }
-            // What left meanwhile need not be found.
+            // What left meanwhile need not be found; nobody can tell that of a crash.
             Seen::Retained(report) if report.removed.is_some() => self.read.clear(),
+            Seen::Crashed => self.read.clear(),
             Seen::Audit { store, .. } => {
                 let read = std::mem::take(&mut self.read);
                 return audit(model, store, &read);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use escrow_store::{Arrival, Durability, Error, SyncJob};
+use escrow_store::{Arrival, Durability, Error, ErrorKind, SyncJob};
 
 use super::node::{Edge, Up};
 use super::traffic::{Answer, Reply};
@@ -100,6 +100,8 @@ impl World {
             up.has_failed = true;
             self.count_disk_faults();
             self.see(&Seen::Refused(&error));
+            // A disk that is full has failed as well for a store that could not write.
+            self.model.disk_failed |= error.kind() == ErrorKind::Stop;
         }
         for (arrival, durable) in &edge.shown {
             self.shown(arrival, *durable);
