@@ -69,10 +69,7 @@ pub(crate) struct CommitLog {
     segment_bytes: u64,
     record_bytes_max: usize,
     unsynced_bytes_max: u64,
-    free_bytes_min: u64,
     epoch: u32,
-    /// How far the segment's file goes: everything from the log's end to here is zeros.
-    filled: u64,
     /// The current page's written part, then what is staged. Starts at `base`, a page boundary.
     buffer: Vec<u8>,
     base: u64,
@@ -104,7 +101,6 @@ impl CommitLog {
         if read < buffer.len() {
             return Err(segment.damaged(base, "the last page is cut short"));
         }
-        let filled = segment.file_end()?;
         view.set_written(resume.end);
         view.set_durable(resume.end);
         Ok(CommitLog {
@@ -115,8 +111,6 @@ impl CommitLog {
             segment_bytes: settings.segment_bytes,
             record_bytes_max: settings.record_bytes_max,
             unsynced_bytes_max: settings.unsynced_bytes_max,
-            free_bytes_min: settings.free_bytes_refuse,
-            filled,
             epoch: settings.epoch,
             buffer,
             base,
@@ -262,13 +256,8 @@ impl CommitLog {
             bytes: self.segment_bytes,
             created: self.last_timestamp,
         };
-        let made = match self.spare.take() {
-            Some(spare) => Segment::from_prepared(&*self.disk, header, spare),
-            None => Segment::create(&*self.disk, header),
-        };
-        let made = made.and_then(|segment| Ok((segment.file_end()?, segment)));
-        let (filled, next) = self.poison_on_error(made)?;
-        self.filled = filled;
+        let made = Segment::create(&*self.disk, header, self.spare.take());
+        let next = self.poison_on_error(made)?;
         self.view.add_segment(next.clone());
         self.unsynced
             .push(std::mem::replace(&mut self.segment, next));
@@ -309,7 +298,6 @@ impl CommitLog {
         self.view.set_written(end);
         self.buffer.drain(..len - len % narrow(PAGE));
         self.base = end - end % PAGE;
-        self.fill_ahead();
         if (end - self.segment.start).saturating_mul(16) > self.segment_bytes {
             self.spare.want(end);
         }
@@ -318,33 +306,6 @@ impl CommitLog {
             self.sync()?;
         }
         Ok(())
-    }
-
-    /// Keeps the segment's file filled with zeros for half a step ahead of the log, so that the log's own bytes go to blocks that
-    /// an earlier sync has made part of the file. Their sync then needs nothing of the file system's journal, which would cost
-    /// half as much again, and which ext4 does not wait for when it fails: while the file system turns read-only, a sync of bytes
-    /// that made the file longer says success, and they are gone at the next mount.
-    ///
-    /// A precaution: where there is no room for it there may be room for the log itself, and a disk that fails fails the log's
-    /// own write or sync, too.
-    fn fill_ahead(&mut self) {
-        let written = self.written.next_multiple_of(PAGE);
-        self.filled = self.filled.max(written);
-        let step = self.segment.header().fill_bytes();
-        let until = (self.filled + step).min(self.segment.end());
-        let missing = until.saturating_sub(self.filled);
-        if self.filled - written > step / 2 || missing == 0 {
-            return;
-        }
-        let needed = self.free_bytes_min.saturating_add(missing);
-        if !self.disk.free_bytes().is_ok_and(|free| free >= needed) {
-            return;
-        }
-        let at = self.filled - self.segment.start;
-        let zeros = vec![0; narrow(missing)];
-        if self.segment.file.write_at(&zeros, at).is_ok() {
-            self.filled = until;
-        }
     }
 
     /// Makes everything written durable, and waits for it.

@@ -108,7 +108,11 @@ fn open_segments(disk: &dyn Disk, settings: &Settings, now_ms: i64) -> Result<Ve
             bytes: settings.segment_bytes,
             created: now_ms,
         };
-        let segment = Segment::create(disk, header)?;
+        let segment = Segment::create(disk, header, None)?;
+        segment
+            .file
+            .sync()
+            .map_err(Error::disk("sync", &segment.name))?;
         disk.sync_folder(LOG_FOLDER)
             .map_err(Error::disk("sync", LOG_FOLDER))?;
         segments.push(segment);

@@ -17,9 +17,6 @@ pub(crate) const SEGMENT_HEADER_BYTES: u64 = 4096;
 /// The format written and read. 1 had longer op bodies and was never released.
 pub(crate) const FORMAT: u32 = 2;
 
-/// What fills a segment in one step, at the most.
-const FILL_BYTES_MAX: u64 = 1 << 20;
-
 const MAGIC: [u8; 8] = *b"ESCROWLG";
 const COPY_BYTES: usize = 40;
 const SECOND_COPY: usize = 2048;
@@ -42,12 +39,6 @@ pub(crate) struct SegmentHeader {
 }
 
 impl SegmentHeader {
-    /// What a segment that is made anew is filled by in one step.
-    pub(crate) fn fill_bytes(&self) -> u64 {
-        let sixteenth = self.bytes / 16 / SEGMENT_HEADER_BYTES * SEGMENT_HEADER_BYTES;
-        sixteenth.clamp(SEGMENT_HEADER_BYTES, FILL_BYTES_MAX)
-    }
-
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut copy = Vec::with_capacity(COPY_BYTES);
         copy.extend_from_slice(&MAGIC);
@@ -130,40 +121,22 @@ impl Segment {
         format!("{LOG_FOLDER}/{start:020}")
     }
 
-    /// Makes a segment out of `prepared`, a file of zeros that is synced. The header and the new name are not.
-    pub(crate) fn from_prepared(
+    /// Makes the segment that starts at `start` out of `prepared`, a file of zeros, or anew.
+    pub(crate) fn create(
         disk: &dyn Disk,
         header: SegmentHeader,
-        prepared: &str,
+        prepared: Option<&str>,
     ) -> Result<Segment, Error> {
         let name = Segment::name(header.start);
-        disk.rename(prepared, &name)
-            .map_err(Error::disk("rename", prepared))?;
-        let file = disk.open(&name).map_err(Error::disk("open", &name))?;
-        Segment::begin(header, name, file, header.encode())
-    }
-
-    /// Makes a segment anew, filled for [`SegmentHeader::fill_bytes`] and synced. The name is not.
-    pub(crate) fn create(disk: &dyn Disk, header: SegmentHeader) -> Result<Segment, Error> {
-        let name = Segment::name(header.start);
-        let file = disk.create(&name).map_err(Error::disk("create", &name))?;
-        let mut first = header.encode();
-        first.resize(narrow(header.fill_bytes()), 0);
-        let segment = Segment::begin(header, name, file, first)?;
-        segment
-            .file
-            .sync()
-            .map_err(Error::disk("sync", &segment.name))?;
-        Ok(segment)
-    }
-
-    fn begin(
-        header: SegmentHeader,
-        name: String,
-        file: Arc<dyn DiskFile>,
-        first: Vec<u8>,
-    ) -> Result<Segment, Error> {
-        file.write_at(&first, 0)
+        let file = match prepared {
+            Some(prepared) => {
+                disk.rename(prepared, &name)
+                    .map_err(Error::disk("rename", prepared))?;
+                disk.open(&name).map_err(Error::disk("open", &name))?
+            }
+            None => disk.create(&name).map_err(Error::disk("create", &name))?,
+        };
+        file.write_at(&header.encode(), 0)
             .map_err(Error::disk("write", &name))?;
         Ok(Segment {
             start: header.start,

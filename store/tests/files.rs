@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use common::model::{Model, script};
 use common::*;
-use escrow_store::memory_disk::Loss;
 use escrow_store::{Error, FileDisk, HalfSeq, MemoryDisk, OpKind, Settings, Store};
 
 #[test]
@@ -68,42 +67,6 @@ fn a_newer_store_is_refused() {
             ..
         })
     ));
-}
-
-/// The length of the newest segment's file that a power loss would leave.
-fn durable_end(disk: &MemoryDisk) -> u64 {
-    let disk = disk.crash(Loss::All);
-    let names = disk.names();
-    let newest = names.iter().rfind(|name| name.starts_with("log/0"));
-    let start: u64 = newest.unwrap()["log/".len()..].parse().unwrap();
-    start + disk.bytes(newest.unwrap()).unwrap().len() as u64
-}
-
-#[test]
-fn records_go_to_bytes_that_an_earlier_sync_has_made_part_of_the_file() {
-    let settings = Settings {
-        segment_bytes: 1 << 20,
-        ..Settings::tiny()
-    };
-    let mut disk = MemoryDisk::new();
-    let (mut store, _) = open_with(&disk, settings.clone());
-    for round in 0..600 {
-        if round == 100 {
-            drop(store);
-            disk = disk.kill();
-            store = open_with(&disk, settings.clone()).0;
-        }
-        let known = durable_end(&disk);
-        half(&mut store, "T", 0, "U", &[7; 5000]);
-        settle(&mut store);
-        let end = store.end().0;
-        let is_new_segment = end >> 20 << 20 >= known;
-        assert!(
-            end <= known || is_new_segment,
-            "round {round}: {end} of {known}"
-        );
-    }
-    assert!(store.end().0 > 5 << 19, "segments were filled");
 }
 
 #[test]

@@ -64,7 +64,11 @@ impl Replay<'_> {
             bytes: self.settings.segment_bytes,
             created: now_ms,
         };
-        let segment = Segment::create(&**self.disk, header)?;
+        let segment = Segment::create(&**self.disk, header, None)?;
+        segment
+            .file
+            .sync()
+            .map_err(Error::disk("sync", &segment.name))?;
         self.disk
             .sync_folder(LOG_FOLDER)
             .map_err(Error::disk("sync", LOG_FOLDER))?;
