@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation, XattrFlags, fsetxattr};
+use rustix::fs::{FallocateFlags, FlockOperation, FsWord, XattrFlags, fsetxattr, fstatfs};
 use rustix::io::Errno;
 
 use crate::disk::{Disk, DiskFile, DiskLock};
@@ -27,9 +27,7 @@ impl FileDisk {
         make_folder(folder)?;
         Ok(FileDisk {
             folder: folder.to_owned(),
-            journal: Arc::new(Journal {
-                folder: File::open(folder)?,
-            }),
+            journal: Arc::new(Journal::of(folder)?),
         })
     }
 
@@ -149,13 +147,25 @@ struct HeldLock {
 
 impl DiskLock for HeldLock {}
 
+/// What `statfs` says of ext4.
+const EXT4: FsWord = 0xEF53;
+
 /// The journal of the file system that the folder is on.
 #[derive(Debug)]
 struct Journal {
-    folder: File,
+    /// None where the file system is another: whether a sync came to be, those say themselves.
+    ext4: Option<File>,
 }
 
 impl Journal {
+    fn of(folder: &Path) -> io::Result<Journal> {
+        let folder = File::open(folder)?;
+        let is_ext4 = fstatfs(&folder)?.f_type == EXT4;
+        Ok(Journal {
+            ext4: is_ext4.then_some(folder),
+        })
+    }
+
     /// An error if what a sync needed of the journal may not have come to be, although the sync said so.
     ///
     /// ext4 whose journal has failed lets a sync succeed that finds its transaction neither running nor committing, although it was
@@ -163,9 +173,12 @@ impl Journal {
     /// then gone at the next mount. To set an attribute begins a transaction of its own, which a failed journal refuses; to set
     /// it to what it is changes nothing, and costs a few microseconds. The folder's, since a file is locked while it is written.
     fn is_alive(&self) -> io::Result<()> {
-        match fsetxattr(&self.folder, "user.escrow", b"store", XattrFlags::empty()) {
+        let Some(folder) = &self.ext4 else {
+            return Ok(());
+        };
+        match fsetxattr(folder, "user.escrow", b"store", XattrFlags::empty()) {
             Err(error @ (Errno::ROFS | Errno::IO)) => Err(error.into()),
-            // Whatever else it says, it says nothing of the sync; many file systems have no attributes.
+            // Whatever else it says, it says nothing of the sync: attributes can be turned off.
             Ok(()) | Err(_) => Ok(()),
         }
     }
