@@ -15,6 +15,9 @@ use crate::shop::{BATCH, Shop, Waiting};
 /// Pause of the relay, unless there is more to send at once. Rows that come meanwhile share a batch.
 const POLL: Duration = Duration::from_millis(5);
 
+/// Bytes of the bodies that leave in one batch, or a single one: the broker takes 4 MiB at a time.
+const BATCH_BYTES: usize = 1 << 20;
+
 pub(crate) struct Outbox<DB: Shop> {
     pool: Pool<DB>,
     body: Vec<u8>,
@@ -68,10 +71,15 @@ async fn send<DB: Shop>(
     producer: &Producer,
     waiting: Vec<Waiting>,
 ) -> anyhow::Result<()> {
-    let mut ids = Vec::with_capacity(waiting.len());
-    let mut messages = Vec::with_capacity(waiting.len());
-    for (id, key, body) in waiting {
-        ids.push(id);
+    let ids: Vec<i64> = waiting.iter().map(|(id, ..)| *id).collect();
+    let (mut messages, mut bytes) = (Vec::with_capacity(waiting.len()), 0);
+    for (_, key, body) in waiting {
+        if bytes + body.len() > BATCH_BYTES && !messages.is_empty() {
+            producer.send_batch(&messages).await?;
+            messages.clear();
+            bytes = 0;
+        }
+        bytes += body.len();
         messages.push(Message::new(TOPIC, body).keys(&key)?);
     }
     producer.send_batch(&messages).await?;
