@@ -133,13 +133,20 @@ impl Model {
                 Item::Half(id) => slot.touched || halfs[id.0].touched,
                 _ => slot.touched,
             };
-            let mut behind = queue.slots.range(end.0..).peekable();
-            let is_damaged = |slot: &Slot| touched(slot) && slot.end <= kept_end;
-            if behind.peek().is_some() && behind.all(|(_, slot)| is_damaged(slot)) {
+            let kept: Vec<_> = queue
+                .slots
+                .range(end.0..)
+                .filter(|(_, slot)| slot.end <= kept_end)
+                .collect();
+            let known_end = match kept.last() {
+                Some((last, _)) if kept.iter().all(|(_, slot)| touched(slot)) => *last + 1,
+                _ => end.0,
+            };
+            let lost = queue.slots.split_off(&known_end);
+            if lost.is_empty() && known_end > end.0 {
                 continue;
             }
-            let lost = queue.slots.split_off(&end.0);
-            queue.end = end.0;
+            queue.end = known_end;
             for (offset, slot) in lost {
                 reopened.lost.push(Lost {
                     what: format!("{:?} at {offset} of {key:?}", slot.item),

@@ -91,7 +91,9 @@ impl World {
 
     fn edge(&self) -> Edge {
         let segment_bytes = self.plan.store.segment_bytes;
-        Edge::new(Arc::clone(&self.disk), segment_bytes, self.model.floor)
+        // Segments below the log's start have left.
+        let from = self.model.floor.max(self.model.log_start);
+        Edge::new(Arc::clone(&self.disk), segment_bytes, from)
     }
 
     fn is_settled(&mut self, up: &mut Up, edge: Edge, error: Option<Error>) {
