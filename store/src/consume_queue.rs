@@ -306,6 +306,14 @@ impl Queue {
         Ok(index.max(min))
     }
 
+    /// Whether an entry that nobody has seen yet has its bytes below `log_start`.
+    pub(crate) fn will_show_below(&self, log_start: u64) -> bool {
+        let body = self.body.read();
+        let shown = narrow(body.visible.saturating_sub(body.memory_start));
+        let mut unseen = body.memory.iter().skip(shown);
+        unseen.any(|entry| entry.physical.0 < log_start)
+    }
+
     /// What a checkpoint must write: everything that is not in a file, from the boundary of its page on.
     pub(crate) fn dirty(self: &Arc<Self>) -> Option<DirtyEntries> {
         let body = self.body.read();

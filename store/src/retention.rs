@@ -53,6 +53,15 @@ impl Store {
         // What was carried must be durable before its only other copy goes.
         self.log.write()?;
         self.log.sync()?;
+        // A message goes when it has been shown: nobody could tell of one that is still to be shown that it has left.
+        let queues = self.shared().queues.all();
+        if queues
+            .iter()
+            .any(|queue| queue.will_show_below(leaving.end))
+        {
+            report.is_unfinished = true;
+            return Ok(report);
+        }
         self.remove(leaving)?;
         report.removed = Some(PhysicalOffset(leaving.start));
         report.is_unfinished = self.leaving(now_ms).is_some();

@@ -119,6 +119,27 @@ fn a_half_that_could_not_be_carried_is_read_where_it_was() {
 }
 
 #[test]
+fn a_segment_stays_until_what_was_committed_out_of_it_is_shown() {
+    let disk = MemoryDisk::new();
+    let (mut store, _) = open_with(&disk, short_segments());
+    let committed = half(&mut store, "T", 1, "U1", b"committed");
+    roll(&mut store, NOW);
+    let commit = op(OpKind::Commit { queue_id: 1 });
+    store
+        .append_op(NOW, committed.seq, &commit, Durability::Synced)
+        .unwrap();
+    store.write().unwrap();
+    assert!(store.publish().is_empty(), "it waits for a sync");
+    let report = store.retention_step(NOW + 2 * HOUR).unwrap();
+    assert_eq!((report.removed, report.is_unfinished), (None, true));
+    assert_eq!(store.publish().len(), 1);
+    let report = store.retention_step(NOW + 2 * HOUR).unwrap();
+    assert_eq!(report.removed, Some(PhysicalOffset(0)));
+    let (min, end) = store.reader().queue_range("T", 1);
+    assert_eq!(min, end, "it has left");
+}
+
+#[test]
 fn a_late_commit_refers_to_a_copy_and_does_not_keep_the_old_segment() {
     let disk = MemoryDisk::new();
     let settings = Settings {
