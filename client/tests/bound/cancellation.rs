@@ -63,28 +63,41 @@ async fn polled<T>(future: impl Future<Output = T>, times: usize, when: Drop) ->
     .await
 }
 
-/// Drops `story` after 1, 2, 3 … polls until it completes; each time it tells of another order.
+/// Drops `story` at each moment after 1, 2, 3 … polls until it completes; each time it tells of another order. Answers at how many
+/// points that was at most.
+async fn each_moment<DB, S>(shop: &Shop<DB>, round: usize, story: &S) -> usize
+where
+    DB: Engine,
+    S: AsyncFn(&BoundProducer<DB>, &str),
+{
+    let mut most = 0;
+    for when in MOMENTS {
+        for times in 1.. {
+            let id = format!("{round:02} {when:?} {times:03}");
+            let told = polled(story(&shop.producer, &id), times, when);
+            if in_time(told).await.is_some() {
+                break;
+            }
+            most = most.max(times);
+        }
+    }
+    most
+}
+
+/// Drops `story` at every point, until it has had more than two.
 async fn at_every_point<DB, S>(story: S)
 where
     DB: Engine,
     S: AsyncFn(&BoundProducer<DB>, &str),
 {
     let shop = Shop::<DB>::open(A_WHILE).await;
-    let mut points = 0;
-    for when in MOMENTS {
-        for times in 1.. {
-            let id = format!("{when:?} {times:03}");
-            let told = polled(story(&shop.producer, &id), times, when);
-            if in_time(told).await.is_some() {
-                break;
-            }
-            points += 1;
-        }
+    let (mut round, mut most) = (0, 0);
+    // A reply that is there at once is no point to wait at: on a busy machine some rounds have few.
+    while most <= 2 {
+        round += 1;
+        assert!(round < 50, "dropped at {most} points only");
+        most = most.max(each_moment(&shop, round, &story).await);
     }
-    assert!(
-        points > 2 * MOMENTS.len(),
-        "dropped at {points} points only"
-    );
     shop.agree().await;
     // Every connection is back, or has been replaced.
     let work = async |id: &str| {

@@ -325,6 +325,56 @@ async fn sqlite_or_rollback_delivers_nothing() {
     assert!(shop.agree().await.is_empty());
 }
 
+#[tokio::test]
+async fn sqlite_a_constraint_that_fails_at_commit_rolls_the_message_back() {
+    let shop = Shop::<Sqlite>::open(NEVER).await;
+    let pool = &shop.database.pool;
+    let lines = "CREATE TABLE lines (id text REFERENCES orders (id) DEFERRABLE INITIALLY DEFERRED)";
+    pool.execute(lines).await.unwrap();
+    let mut tx = shop.producer.begin(placed("a")).await.unwrap();
+    tx.execute("INSERT INTO lines VALUES ('nowhere')")
+        .await
+        .unwrap();
+    let error = tx.commit().await.unwrap_err();
+    assert!(
+        matches!(error, CommitError::RolledBack(Cause::Commit(_))),
+        "{error}"
+    );
+    assert!(shop.agree().await.is_empty());
+}
+
+#[tokio::test]
+async fn sqlite_a_commit_that_readers_hold_up_is_in_doubt_and_rolls_back() {
+    let shop = Shop::<Sqlite>::open(A_WHILE).await;
+    let mut reader = shop.database.pool.begin().await.unwrap();
+    reader.execute("SELECT * FROM orders").await.unwrap();
+    let mut tx = shop.producer.begin(placed("a")).await.unwrap();
+    tx.execute("PRAGMA busy_timeout = 50").await.unwrap();
+    order::<Sqlite>(&mut tx, "a").await.unwrap();
+    let error = tx.commit().await.unwrap_err();
+    // Nor can the tombstone be committed now.
+    let at_commit = |cause: &Cause| matches!(cause, Cause::Commit(_));
+    assert!(
+        matches!(&error, CommitError::InDoubt { cause, .. } if at_commit(cause)),
+        "{error}"
+    );
+    reader.rollback().await.unwrap();
+    assert!(shop.agree().await.is_empty());
+}
+
+#[tokio::test]
+async fn sqlite_a_connection_comes_back_without_a_transaction() {
+    let shop = Shop::<Sqlite>::with(NEVER, 1, BoundSettings::default()).await;
+    let work =
+        async |connection: &mut sqlx::SqliteConnection| order::<Sqlite>(connection, "a").await;
+    shop.producer.run(placed("a"), work).await.unwrap();
+    let mut connection = in_time(shop.database.pool.acquire()).await.unwrap();
+    // It refuses within a transaction.
+    connection.execute("VACUUM").await.unwrap();
+    drop(connection);
+    assert_eq!(shop.agree().await, ["a"]);
+}
+
 /// Two guards that exchange their connections: neither holds the marker of the other.
 async fn exchanged_connections_commit_nothing<DB: Engine>() {
     let shop = Shop::<DB>::open(A_WHILE).await;
