@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures_core::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -40,14 +41,9 @@ impl Background {
         &self,
         step: impl Future<Output = T> + Send + 'static,
     ) -> T {
-        let running = self.enter();
-        let step = async move {
-            let _running = running;
-            step.await
-        };
         Step {
             runtime: self.runtime.clone(),
-            left: Some(Box::pin(step)),
+            left: Some((Box::pin(step), self.enter())),
         }
         .await
     }
@@ -94,7 +90,7 @@ impl Drop for Running {
 struct Step<T: Send + 'static> {
     runtime: Handle,
     /// None once it is over.
-    left: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    left: Option<(BoxFuture<'static, T>, Running)>,
 }
 
 impl<T: Send + 'static> Future for Step<T> {
@@ -107,7 +103,7 @@ impl<T: Send + 'static> Future for Step<T> {
         };
         // Its timers and connections want a runtime, which the caller's executor may not be.
         let _context = self.runtime.enter();
-        let polled = left.as_mut().poll(context);
+        let polled = left.0.as_mut().poll(context);
         if polled.is_pending() {
             self.left = Some(left);
         }
@@ -117,8 +113,11 @@ impl<T: Send + 'static> Future for Step<T> {
 
 impl<T: Send + 'static> Drop for Step<T> {
     fn drop(&mut self) {
-        if let Some(left) = self.left.take() {
-            spawn(&self.runtime, async move { drop(left.await) });
+        if let Some((step, running)) = self.left.take() {
+            spawn(&self.runtime, async move {
+                let _running = running;
+                drop(step.await);
+            });
         }
     }
 }

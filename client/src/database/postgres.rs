@@ -35,7 +35,7 @@ fn statements() -> [String; 3] {
     [
         // Divides by zero unless the marker is there.
         format!(
-            "PREPARE escrow_fence (text) AS SELECT 1 / count(*) FROM escrow_marker WHERE tx_id = $1 AND {OURS}"
+            "PREPARE escrow_fence (text) AS SELECT 1 / EXISTS (SELECT FROM escrow_marker WHERE tx_id = $1 AND {OURS})::int"
         ),
         format!("PREPARE escrow_open AS SELECT set_config('escrow.fence', '{OPEN}', true)"),
         "PREPARE escrow_mark (text) AS INSERT INTO escrow_marker (tx_id) VALUES ($1)".to_owned(),
