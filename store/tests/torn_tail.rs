@@ -138,3 +138,38 @@ fn an_unsynced_hole_is_cut_and_the_report_counts_what_it_cost() {
     model.check(&store);
     go_on(store, &disk, model);
 }
+
+/// Writes into the next segment without a sync, then takes the bytes behind the last one away. Answers the files that keep what was cut.
+fn cut_a_whole_segment(disk: &MemoryDisk) -> Vec<String> {
+    let (mut store, _) = open_with(disk, short_segments());
+    send(&mut store, "t", 0, b"durable");
+    settle(&mut store);
+    let durable = store.durable().0;
+    let segment = |at: u64| at - at % short_segments().segment_bytes;
+    while segment(store.end().0) == segment(durable) {
+        send(&mut store, "t", 0, &[1; 500]);
+    }
+    send(&mut store, "t", 0, b"in the next segment");
+    store.write().unwrap();
+    drop(store);
+    let file = format!("log/{:020}", segment(durable));
+    let mut bytes = disk.bytes(&file).unwrap();
+    bytes.truncate((durable - segment(durable)) as usize + 100);
+    disk.set_bytes(&file, bytes);
+    let (_, report) = open_with(disk, short_segments());
+    report.cut.unwrap().saved
+}
+
+#[test]
+fn a_segment_that_is_cut_as_a_whole_is_kept_and_not_over_one_that_was_cut_before() {
+    let disk = MemoryDisk::new();
+    let first = cut_a_whole_segment(&disk);
+    let kept: Vec<_> = first.iter().map(|name| disk.bytes(name).unwrap()).collect();
+    assert_eq!(kept.len(), 2);
+    let second = cut_a_whole_segment(&disk);
+    assert_eq!(second.len(), 2);
+    assert_eq!(second[1], format!("{}-1", first[1]));
+    for (name, bytes) in first.iter().zip(kept) {
+        assert_eq!(disk.bytes(name).unwrap(), bytes);
+    }
+}

@@ -37,7 +37,7 @@ impl<'a> Replay<'a> {
         let mut next = self.scan.segment_after(segment);
         while let Some(later) = next {
             bytes += later.file_end()?.saturating_sub(later.start);
-            let name = format!("{LOST_FOLDER}/segment-{:020}", later.start);
+            let name = self.unused(format!("segment-{:020}", later.start))?;
             self.disk
                 .rename(&later.name, &name)
                 .map_err(Error::disk("rename", &later.name))?;
@@ -70,19 +70,21 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Keeps what is about to be cut; never over what an earlier cut kept.
-    fn save(&self, segment: &Segment, end: u64) -> Result<String, Error> {
+    /// Where to keep what is cut: never over what an earlier cut kept.
+    fn unused(&self, first: String) -> Result<String, Error> {
         let kept = self
             .disk
             .list(LOST_FOLDER)
             .map_err(Error::disk("list", LOST_FOLDER))?;
-        let first = format!("{:020}", self.at);
         let others = (1..).map(|number| format!("{first}-{number}"));
         let mut names = std::iter::once(first.clone()).chain(others);
-        let short = names
-            .find(|name| !kept.contains(name))
-            .unwrap_or(first.clone());
-        let name = format!("{LOST_FOLDER}/{short}");
+        let name = names.find(|name| !kept.contains(name)).unwrap_or(first);
+        Ok(format!("{LOST_FOLDER}/{name}"))
+    }
+
+    /// Keeps what is about to be cut.
+    fn save(&self, segment: &Segment, end: u64) -> Result<String, Error> {
+        let name = self.unused(format!("{:020}", self.at))?;
         let file = self
             .disk
             .create(&name)
