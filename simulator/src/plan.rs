@@ -89,6 +89,7 @@ pub(crate) struct Plan {
 }
 
 const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
 
 impl Plan {
     pub(crate) fn of(dice: &mut Dice) -> Plan {
@@ -104,7 +105,7 @@ impl Plan {
         let topics: Vec<u32> = (0..dice.between(1, 3)).map(|_| queues(dice)).collect();
         let consumers = 0..dice.between(1, 3);
         let consumers = consumers.map(|number| Subscription::of(dice, number, topics.len() as u64));
-        Plan {
+        let mut plan = Plan {
             groups,
             clients_per_group,
             consumers: consumers.collect(),
@@ -117,12 +118,18 @@ impl Plan {
             transaction,
             rules: rules(dice),
             store: store(dice),
-            capacity: if dice.one_in(4) { 3 << 20 } else { 1 << 40 },
+            capacity: if dice.one_in(4) { 3 * MIB } else { 1 << 40 },
             faults: Faults::of(dice),
             safety_ms: transactions * pause_ms / (groups * clients_per_group),
             pause_ms,
             body_bytes_max: *dice.pick(&[64, 600, 600, 6_000]),
+        };
+        if plan.store.free_bytes_clean == 0 {
+            // Nothing leaves for want of space: a disk that cannot hold it all would be full for good.
+            let all = MIB + transactions * 2 * (plan.body_bytes_max + 2 * KIB);
+            plan.capacity = plan.capacity.max(all);
         }
+        plan
     }
 
     /// What the coordinator is told.

@@ -59,10 +59,18 @@ impl Check for HonestDisk {
                         "cut at {}, durable was {floor}",
                         cut.offset
                     );
+                    // A segment that was only just begun may hold nothing.
+                    let mut bytes = 0;
                     for name in &cut.saved {
-                        let is_saved = saved.iter().any(|(file, bytes)| file == name && *bytes > 0);
-                        ensure!(is_saved, "{name} was cut and not saved");
+                        let kept = saved.iter().find(|(file, _)| file == name);
+                        ensure!(kept.is_some(), "{name} was cut and not saved");
+                        bytes += kept.map_or(0, |(_, bytes)| *bytes as u64);
                     }
+                    ensure!(
+                        bytes >= cut.bytes,
+                        "{} bytes were cut, {bytes} were saved",
+                        cut.bytes
+                    );
                 }
                 for damage in &report.damaged {
                     let is_explained = model.flips.iter().any(|(_, _, offset)| {
